@@ -1,0 +1,4 @@
+package config
+
+// Dev describes a development server.
+type Dev struct{}
