@@ -32,7 +32,7 @@ type Config struct {
 	Switches
 
 	// Dev is set for a development server only.
-	Dev *Dev
+	Dev *DevMode
 
 	// Notes are remarks that the operator should see but that stop nothing.
 	Notes []Note

@@ -19,7 +19,7 @@ func (l *Listener) addTCPKeys(known keys) {
 		"tls_disable":                           flag(&l.TLS.Disabled),
 		"tls_cert_file":                         text(&l.TLS.CertFile),
 		"tls_key_file":                          text(&l.TLS.KeyFile),
-		"tls_min_version":                       tlsVersion(&l.TLS.MinVersion),
+		"tls_min_version":                       minTLSVersion(&l.TLS.MinVersion),
 		"tls_max_version":                       tlsVersion(&l.TLS.MaxVersion),
 		"tls_cipher_suites":                     {set: func(d *decoder, f field) { l.TLS.CipherSuites = d.cipherSuites(f) }},
 		"tls_client_ca_file":                    text(&l.TLS.ClientCAFile),
@@ -121,6 +121,19 @@ func tlsVersion(to *uint16) key {
 		}
 		return 0, errors.New("unknown version")
 	})
+}
+
+// minTLSVersion raises versions that the server does not speak: a client that
+// speaks a newer one, which is every client, is served all the same.
+func minTLSVersion(to *uint16) key {
+	set := tlsVersion(to).set
+	return key{set: func(d *decoder, f field) {
+		set(d, f)
+		if *to < tls.VersionTLS12 {
+			*to = tls.VersionTLS12
+			d.notef(f.value.pos, "%s is raised to tls12: older versions are not served", f.key)
+		}
+	}}
 }
 
 // cipherSuites resolves names. Those of TLS 1.3 are accepted and left out:

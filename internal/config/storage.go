@@ -3,7 +3,6 @@ package config
 import (
 	"maps"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -175,16 +174,4 @@ func (c *Config) ActiveSeals() []Seal {
 	}
 	slices.SortStableFunc(active, func(a, b Seal) int { return a.Priority - b.Priority })
 	return active
-}
-
-func storageKeyProblem(id string) string {
-	if len(id) > 128 {
-		return "is longer than 128 characters"
-	}
-	for _, r := range id {
-		if !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._:-", r)) {
-			return "may hold letters, digits, '.', '_', ':' and '-' only"
-		}
-	}
-	return ""
 }
