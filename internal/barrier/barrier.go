@@ -18,8 +18,8 @@ import (
 )
 
 // ErrSealed is the error of every call on a barrier that was closed or has lost
-// its keyring.
-var ErrSealed = fault.New(fault.Sealed, "Vault is sealed")
+// its keyring. To the storage contract it is also [fault.Unavailable].
+var ErrSealed = fault.Wrap(fault.Sealed, fault.Unavailable, "Vault is sealed")
 
 // Config is what a barrier needs besides the store and the root key. Zero
 // fields stand for the machine's clock and randomness and for no logging.

@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/cofferhq/coffer/internal/barrier"
-	"github.com/cofferhq/coffer/internal/store"
 )
 
 // FuzzStoredValue puts arbitrary bytes where a sealed value should be.
@@ -82,36 +81,5 @@ func FuzzKeyring(f *testing.F) {
 		if err == nil && !bytes.Equal(raw, again) {
 			t.Fatalf("accepted % x, encodes as % x", raw, again)
 		}
-	})
-}
-
-func BenchmarkPut(b *testing.B) {
-	br, _, _, _ := fixture(b)
-	value := bytes.Repeat([]byte("x"), 256)
-	b.ReportAllocs()
-	_ = br.View(b.Context(), func(store.Reader) error { return nil })
-	_, _ = br.Update(b.Context(), func(txn store.Txn) error {
-		k := key("a")
-		for b.Loop() {
-			if err := txn.Put(k, value); err != nil {
-				b.Fatal(err)
-			}
-		}
-		return nil
-	})
-}
-
-func BenchmarkGet(b *testing.B) {
-	br, _, _, _ := fixture(b)
-	put(b, br, key("a"), bytes.Repeat([]byte("x"), 256))
-	b.ReportAllocs()
-	_ = br.View(b.Context(), func(r store.Reader) error {
-		k := key("a")
-		for b.Loop() {
-			if _, err := r.Get(k); err != nil {
-				b.Fatal(err)
-			}
-		}
-		return nil
 	})
 }
