@@ -33,19 +33,12 @@ func parseJSON(name string, src []byte) (node, error) {
 	return root, nil
 }
 
-// next returns the position of the token that is read next.
+// next returns the position of the token that is read next. It only moves
+// forward.
 func (r *jsonReader) next() Pos {
 	offset := int(r.dec.InputOffset())
 	for offset < len(r.src) && bytes.IndexByte([]byte(" \t\r\n,:"), r.src[offset]) >= 0 {
 		offset++
-	}
-	return r.at(offset)
-}
-
-func (r *jsonReader) at(offset int) Pos {
-	offset = min(max(offset, 0), len(r.src))
-	if offset < r.offset {
-		r.offset, r.line, r.lineStart = 0, 0, 0
 	}
 	for ; r.offset < offset; r.offset++ {
 		if r.src[r.offset] == '\n' {
@@ -63,7 +56,7 @@ func (r *jsonReader) token() (json.Token, Pos, error) {
 	}
 	var syntax *json.SyntaxError
 	if errors.As(err, &syntax) {
-		return nil, at, &Error{Pos: r.at(int(syntax.Offset) - 1), Msg: "syntax error: " + syntax.Error()}
+		return nil, at, &Error{Pos: at, Msg: "syntax error: " + syntax.Error()}
 	}
 	return nil, at, &Error{Pos: at, Msg: "syntax error: the file ends in the middle of a value"}
 }
