@@ -29,7 +29,7 @@ func parseHCL(text string) (v value, problem *Problem) {
 			v, problem = value{}, &Problem{Text: "a malformed literal"}
 		}
 	}()
-	if problem := checkNesting(text); problem != nil {
+	if problem := checkTokens(text); problem != nil {
 		return value{}, problem
 	}
 	file, err := parser.Parse([]byte(text))
@@ -43,17 +43,22 @@ func parseHCL(text string) (v value, problem *Problem) {
 	return fromObjectList(list, 1)
 }
 
-// checkNesting walks the tokens before the parser does: the parser recurses
-// into brackets without a limit.
-func checkNesting(text string) *Problem {
+// checkTokens walks the tokens before the parser does: the parser recurses
+// into brackets without a limit, and quietly drops a last item that ends after
+// its equals sign.
+func checkTokens(text string) *Problem {
 	s := scanner.New([]byte(text))
 	// The parser reports the scanner's errors; here they only end the walk.
 	s.Error = func(token.Pos, string) {}
 	depth, tokens := 0, 0
+	var last token.Type
 	for {
 		tok := s.Scan()
 		switch tok.Type {
 		case token.EOF, token.ILLEGAL:
+			if last == token.ASSIGN {
+				return &Problem{Line: tok.Pos.Line, Text: "a value is missing after ="}
+			}
 			return nil
 		case token.LBRACE, token.LBRACK:
 			depth++
@@ -65,6 +70,9 @@ func checkNesting(text string) *Problem {
 		}
 		if tokens++; tokens > maxNodes {
 			return &Problem{Line: tok.Pos.Line, Text: errTooMany.Error()}
+		}
+		if tok.Type != token.COMMENT {
+			last = tok.Type
 		}
 	}
 }

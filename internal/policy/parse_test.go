@@ -22,6 +22,11 @@ func TestParseErrors(t *testing.T) {
 	}{
 		{"no HCL at all", "not hcl at all {", "line 1"},
 		{"an unclosed block", "path \"a\" {\n  capabilities = [\"read\"]\n", "line 3"},
+		{"a last item without its value", "path \"a\" { capabilities = [\"read\"] }\npath \"a/b\" = # deny\n", "value is missing"},
+		{"a last key without its value", "path \"a\" { capabilities = [\"read\"] }\npath =", "line 2: a value is missing"},
+		{"a last key alone", "path \"a\" { capabilities = [\"read\"] }\npath \"b\"", "line 2"},
+		{"text after the last block", "path \"a\" { capabilities = [\"read\"] }\n}", "line 2"},
+		{"bytes that are not UTF-8", "path \"a\xff\" {}", "line 1"},
 		{"an unknown top-level key", "\npaths \"a\" {}", `line 2: unknown key "paths"`},
 		{"an unknown key of a path", "path \"a\" {\n  capability = [\"read\"]\n}", `line 2: unknown key "capability" for path "a"`},
 		{"an unknown capability", "path \"a\" {\n\n  capabilities = [\"fly\"]\n}", `line 3: unknown capability "fly"`},
