@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"encoding/base64"
 	"fmt"
 	"strings"
 
@@ -100,6 +101,16 @@ func parseDocument(text string) (value, *Problem) {
 		return parseJSON(text)
 	}
 	return parseHCL(text)
+}
+
+// DecodeText returns the policy text that a client sent, which may be in
+// base64. No policy is valid both ways: base64 has no spaces and no quotes.
+func DecodeText(sent string) string {
+	decoded, err := base64.StdEncoding.DecodeString(strings.TrimSpace(sent))
+	if err != nil || sent == "" {
+		return sent
+	}
+	return string(decoded)
 }
 
 func isJSON(text string) bool {

@@ -134,6 +134,18 @@ func TestSpellings(t *testing.T) {
 	}
 }
 
+func TestDecodeText(t *testing.T) {
+	const text = `path "a/*" { capabilities = ["read"] }`
+	for _, sent := range []string{text, "cGF0aCAiYS8qIiB7IGNhcGFiaWxpdGllcyA9IFsicmVhZCJdIH0=", "cGF0aCAiYS8qIiB7IGNhcGFiaWxpdGllcyA9IFsicmVhZCJdIH0=\n"} {
+		if got := policy.DecodeText(sent); got != text {
+			t.Errorf("DecodeText(%q) = %q", sent, got)
+		}
+	}
+	if got := policy.DecodeText(""); got != "" {
+		t.Errorf("DecodeText of nothing = %q", got)
+	}
+}
+
 func TestParseKeepsEverything(t *testing.T) {
 	p, _, err := policy.Parse("p", `
 path "a" {

@@ -85,7 +85,8 @@ func refDecides(patterns []string, denied func(string) bool, list bool, path str
 	if plain != "" && denied(plain) {
 		return plain
 	}
-	if dir == "" || (plain == path && dir != path+"/") {
+	exact := plain == path && !strings.ContainsAny(plain, "+*")
+	if dir == "" || (exact && dir != path+"/") {
 		return plain
 	}
 	return dir
