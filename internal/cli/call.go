@@ -69,29 +69,26 @@ func (c *call) client(ctx context.Context) (*api.Client, error) {
 	if c.connected != nil {
 		return c.connected, nil
 	}
-	cl, err := c.anonymous()
-	if err != nil {
-		return nil, err
+	cl, err := c.connect(ctx, true)
+	if err == nil {
+		c.connected = cl
 	}
-	if cl.Token() == "" {
-		token, err := c.tokens().Get(ctx)
-		if err != nil {
-			return nil, failed("reading the stored token", err)
-		}
-		cl = cl.WithToken(token)
-	}
-	c.connected = cl
-	return cl, nil
+	return cl, err
 }
 
-// anonymous returns the client without asking the token helper.
-func (c *call) anonymous() (*api.Client, error) {
+// connect returns a new client with the stored token. When requests are only
+// to be printed and mayRecord is set, it makes none.
+func (c *call) connect(ctx context.Context, mayRecord bool) (*api.Client, error) {
 	cfg, err := c.opts.config(c.Env, c.isSet)
 	if err != nil {
 		return nil, failed("reading the configuration", err)
 	}
-	cfg.Token = strings.TrimSpace(cfg.Token)
-	if c.opts.outputCurl || c.opts.outputPolicy {
+	if cfg.Token = strings.TrimSpace(cfg.Token); cfg.Token == "" && !c.cmd.tokenless {
+		if cfg.Token, err = c.tokens().Get(ctx); err != nil {
+			return nil, failed("reading the stored token", err)
+		}
+	}
+	if mayRecord && (c.opts.outputCurl || c.opts.outputPolicy) {
 		cfg.Middleware = recordRequests
 	}
 	cl, err := api.New(cfg)

@@ -35,6 +35,8 @@ type command struct {
 	min    int // fewest and most arguments; most < 0 is no limit
 	max    int
 	hidden bool
+	// tokenless commands do without a stored token, which may be stale.
+	tokenless bool
 	// define declares the flags of the command and returns what runs it.
 	define func(fs *flag.FlagSet) action
 	hook   Hook

@@ -3,6 +3,7 @@ package cli
 // commands returns the tree of all commands.
 func (a *App) commands() *command {
 	return &command{subs: []*command{
+		kvCommand(),
 		readCommand(),
 		writeCommand(),
 		patchCommand(),
@@ -11,6 +12,12 @@ func (a *App) commands() *command {
 		scanCommand(),
 		unwrapCommand(),
 		pathHelpCommand(),
+		secretsCommand(),
+		authCommand(),
+		policyCommand(),
+		tokenCommand(),
+		leaseCommand(),
+		auditCommand(),
 		statusCommand(),
 		printCommand(),
 		versionCommand(),

@@ -243,25 +243,25 @@ func unwrapCommand() *command {
 func pathHelpCommand() *command {
 	return &command{
 		name: "path-help", args: "PATH", min: 1, max: 1, groups: connects | formats,
-		short: "Show what a path does and which parameters it takes",
-		define: func(*flag.FlagSet) action {
-			return func(ctx context.Context, c *call) error {
-				cl, err := c.client(ctx)
-				if err != nil {
-					return err
-				}
-				path := cleanPath(c.args[0])
-				var help map[string]any
-				err = cl.JSON(ctx, api.Request{Method: http.MethodGet, Path: path, Query: url.Values{"help": {"1"}}}, nil, &help)
-				if err != nil {
-					return failed("reading the help of "+path, err)
-				}
-				return c.value(help, func(w io.Writer) {
-					if text, ok := help["help"].(string); ok {
-						fmt.Fprintln(w, strings.TrimRight(text, "\n"))
-					}
-				})
-			}
-		},
+		short:  "Show what a path does and which parameters it takes",
+		define: func(*flag.FlagSet) action { return runPathHelp },
 	}
+}
+
+func runPathHelp(ctx context.Context, c *call) error {
+	path := cleanPath(c.args[0])
+	cl, err := c.client(ctx)
+	if err != nil {
+		return err
+	}
+	var help map[string]any
+	err = cl.JSON(ctx, api.Request{Method: http.MethodGet, Path: path, Query: url.Values{"help": {"1"}}}, nil, &help)
+	if err != nil {
+		return failed("reading the help of "+path, err)
+	}
+	return c.value(help, func(w io.Writer) {
+		if text, ok := help["help"].(string); ok {
+			fmt.Fprintln(w, strings.TrimRight(text, "\n"))
+		}
+	})
 }

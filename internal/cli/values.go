@@ -60,6 +60,15 @@ func (p *pairs) Set(s string) error {
 	return nil
 }
 
+// text prints the pairs with their values.
+func (p pairs) text() string {
+	parts := make([]string, len(p))
+	for i, kv := range p {
+		parts[i] = kv.name + "=" + kv.value
+	}
+	return strings.Join(parts, " ")
+}
+
 // asMap returns the pairs as a map; the last of a repeated name wins. It is
 // never nil.
 func (p pairs) asMap() map[string]string {
