@@ -3,6 +3,7 @@ package cli
 // commands returns the tree of all commands.
 func (a *App) commands() *command {
 	return &command{subs: []*command{
+		loginCommand(),
 		kvCommand(),
 		readCommand(),
 		writeCommand(),
@@ -18,6 +19,8 @@ func (a *App) commands() *command {
 		tokenCommand(),
 		leaseCommand(),
 		auditCommand(),
+		a.operatorCommand(),
+		a.hookCommand("server", "Start a server", a.Server),
 		statusCommand(),
 		printCommand(),
 		versionCommand(),
