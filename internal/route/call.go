@@ -66,6 +66,8 @@ type Call struct {
 	Verb Verb
 	// Create says that a Write makes something new (see [Exists]).
 	Create bool
+	// Sudo says that the caller's policies give sudo on this path.
+	Sudo bool
 	// Path is the canonical path below the mount; Full the whole one.
 	Path, Full string
 	Namespace  Namespace

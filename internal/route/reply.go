@@ -75,6 +75,10 @@ type Reply struct {
 	// Missing answers 404 although there is a body (a deleted version of a
 	// secret).
 	Missing bool
+	// Accepted answers 202: the work goes on after the answer.
+	Accepted bool
+	// Warn is a warning that belongs to the answer itself.
+	Warn string
 	// Raw, if set, is the whole answer.
 	Raw *Bytes
 	// Issued asks the gate to register a lease for Data.

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"fmt"
+	"strconv"
 	"unicode/utf8"
 
 	"github.com/cofferhq/coffer/internal/fault"
@@ -523,4 +524,39 @@ func typeName(raw []byte) string {
 
 func wrong(want string, raw []byte) error {
 	return fmt.Errorf("must be %s, not %s", want, typeName(raw))
+}
+
+// AppendStrings appends a list of strings as a JSON array; nil is empty.
+func AppendStrings(dst []byte, list []string) []byte {
+	dst = append(dst, '[')
+	for i, s := range list {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = AppendQuoted(dst, s)
+	}
+	return append(dst, ']')
+}
+
+// AppendName appends a comma, a member's name, which needs no escape, and a
+// colon.
+func AppendName(dst []byte, name string) []byte {
+	dst = append(dst, ',', '"')
+	dst = append(dst, name...)
+	return append(dst, '"', ':')
+}
+
+// AppendStringMember appends a member after others.
+func AppendStringMember(dst []byte, name, value string) []byte {
+	return AppendQuoted(AppendName(dst, name), value)
+}
+
+// AppendIntMember appends a member after others.
+func AppendIntMember(dst []byte, name string, value int64) []byte {
+	return strconv.AppendInt(AppendName(dst, name), value, 10)
+}
+
+// AppendBoolMember appends a member after others.
+func AppendBoolMember(dst []byte, name string, value bool) []byte {
+	return strconv.AppendBool(AppendName(dst, name), value)
 }

@@ -1,0 +1,278 @@
+package token
+
+import (
+	"context"
+	"errors"
+
+	"github.com/cofferhq/coffer/internal/expiry"
+	"github.com/cofferhq/coffer/internal/lease"
+	"github.com/cofferhq/coffer/internal/store"
+)
+
+// budget is how many tokens, leases and cubbyhole rows one transaction of a
+// revocation touches at most.
+const budget = 256
+
+// errTooBig says that a tree does not fit into one transaction.
+var errTooBig = errors.New("revocation does not fit into one transaction")
+
+// Revoke revokes a token, its descendants and their leases. When it returns,
+// none of the tokens can be used. An absent token is no error.
+func (s *Store) Revoke(ctx context.Context, handle string) error {
+	_, err := s.Store.Update(ctx, func(tx store.Txn) error {
+		left := budget
+		return s.revokeWhole(tx, handle, &left)
+	})
+	if errors.Is(err, errTooBig) {
+		return s.revokeInParts(ctx, handle)
+	}
+	return err
+}
+
+// revokeWhole takes down a tree within tx, as long as the budget lasts.
+func (s *Store) revokeWhole(tx store.Txn, handle string, left *int) error {
+	pending := []string{handle}
+	for len(pending) > 0 {
+		h := pending[len(pending)-1]
+		pending = pending[:len(pending)-1]
+		if *left--; *left < 0 {
+			return errTooBig
+		}
+		children, err := store.Children(tx, childrenKey(h), "", *left+1)
+		if err != nil {
+			return err
+		}
+		if len(children) > *left {
+			return errTooBig
+		}
+		if err := s.strip(tx, h, left); err != nil {
+			return err
+		}
+		if err := s.remove(tx, h, children); err != nil {
+			return err
+		}
+		pending = append(pending, children...)
+	}
+	return nil
+}
+
+// strip ends a token's leases and wipes its cubbyhole within the budget.
+func (s *Store) strip(tx store.Txn, handle string, left *int) error {
+	for _, part := range []func(store.Txn, string, int) (int, error){s.Leases.EndOwned, s.WipeCubbyhole} {
+		n, err := part(tx, handle, *left+1)
+		if err != nil {
+			return err
+		}
+		if *left -= n; *left < 0 {
+			return errTooBig
+		}
+	}
+	return nil
+}
+
+// remove deletes a token's own rows and its links to the given children.
+func (s *Store) remove(tx store.Txn, handle string, children []string) error {
+	for _, child := range children {
+		if err := tx.Delete(childrenKey(handle).Append(child)); err != nil {
+			return err
+		}
+	}
+	e, err := get(tx, handle)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := tx.Delete(tokenKey(handle)); err != nil {
+		return err
+	}
+	if err := tx.Delete(accessorKey(e.Accessor)); err != nil {
+		return err
+	}
+	if len(e.Parent) > 0 {
+		if err := tx.Delete(childrenKey(string(e.Parent)).Append(handle)); err != nil {
+			return err
+		}
+	}
+	if err := lease.RemoveToken(tx, e.NS, e.Path, handle); err != nil {
+		return err
+	}
+	return expiry.Remove(tx, due(e))
+}
+
+// revokeInParts marks a tree's root, so that it cannot be used and the expiry
+// index finishes the work should this server stop, and takes down what hangs
+// on it part by part.
+func (s *Store) revokeInParts(ctx context.Context, handle string) error {
+	if err := s.mark(ctx, handle); err != nil {
+		return err
+	}
+	for {
+		var children []string
+		err := s.Store.View(ctx, func(r store.Reader) error {
+			var err error
+			children, err = store.Children(r, childrenKey(handle), "", budget)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if len(children) == 0 {
+			break
+		}
+		for _, child := range children {
+			if err := s.Revoke(ctx, child); err != nil {
+				return err
+			}
+			// A child without a record leaves only the link behind.
+			if _, err := s.Store.Update(ctx, func(tx store.Txn) error {
+				return tx.Delete(childrenKey(handle).Append(child))
+			}); err != nil {
+				return err
+			}
+		}
+	}
+	return s.finish(ctx, handle)
+}
+
+func (s *Store) mark(ctx context.Context, handle string) error {
+	_, err := s.Store.Update(ctx, func(tx store.Txn) error {
+		e, err := get(tx, handle)
+		if errors.Is(err, store.ErrNotFound) {
+			return nil
+		}
+		if err != nil || e.Revoking {
+			return err
+		}
+		if err := expiry.Remove(tx, due(e)); err != nil {
+			return err
+		}
+		e.Revoking, e.Expires = true, s.Clock.Now()
+		if err := put(tx, e); err != nil {
+			return err
+		}
+		return expiry.Put(tx, due(e))
+	})
+	return err
+}
+
+// finish strips a marked token in parts and removes it.
+func (s *Store) finish(ctx context.Context, handle string) error {
+	for {
+		more := false
+		_, err := s.Store.Update(ctx, func(tx store.Txn) error {
+			left := budget
+			err := s.strip(tx, handle, &left)
+			more = errors.Is(err, errTooBig)
+			if more {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			return s.remove(tx, handle, nil)
+		})
+		if err != nil || !more {
+			return err
+		}
+	}
+}
+
+// RevokeOrphan revokes a token alone: its children live on as orphans.
+func (s *Store) RevokeOrphan(ctx context.Context, handle string) error {
+	for {
+		more := false
+		_, err := s.Store.Update(ctx, func(tx store.Txn) error {
+			children, err := store.Children(tx, childrenKey(handle), "", budget)
+			if err != nil {
+				return err
+			}
+			more = len(children) == budget
+			return s.orphan(tx, handle, children)
+		})
+		if err != nil {
+			return err
+		}
+		if !more {
+			return s.Revoke(ctx, handle)
+		}
+	}
+}
+
+func (s *Store) orphan(tx store.Txn, handle string, children []string) error {
+	for _, child := range children {
+		if err := tx.Delete(childrenKey(handle).Append(child)); err != nil {
+			return err
+		}
+		e, err := get(tx, child)
+		if errors.Is(err, store.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		e.Parent = nil
+		if err := put(tx, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Expire handles a token's end: it is the expiry index's handler of tokens.
+func (s *Store) Expire(ctx context.Context, it expiry.Item) error {
+	live, err := s.ended(ctx, it)
+	if err != nil {
+		return err
+	}
+	if live {
+		if err := s.Revoke(ctx, it.ID); err != nil {
+			return err
+		}
+	}
+	// Whatever the record said, this item has been seen to.
+	_, err = s.Store.Update(ctx, func(tx store.Txn) error { return expiry.Remove(tx, it) })
+	return err
+}
+
+// ended reports whether the token of an item is there and at its end; a token
+// that was renewed has another item.
+func (s *Store) ended(ctx context.Context, it expiry.Item) (bool, error) {
+	var e *Entry
+	err := s.Store.View(ctx, func(r store.Reader) error {
+		var err error
+		e, err = get(r, it.ID)
+		return err
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return !e.Expires.IsZero() && !e.Expires.After(s.Clock.Now()), nil
+}
+
+// ExpireBatch ends many tokens in one transaction, if they fit.
+func (s *Store) ExpireBatch(ctx context.Context, items []expiry.Item) error {
+	_, err := s.Store.Update(ctx, func(tx store.Txn) error {
+		left := 2 * budget
+		for _, it := range items {
+			e, err := get(tx, it.ID)
+			if err != nil && !errors.Is(err, store.ErrNotFound) {
+				return err
+			}
+			if err == nil && !e.Expires.IsZero() && !e.Expires.After(s.Clock.Now()) {
+				if err := s.revokeWhole(tx, it.ID, &left); err != nil {
+					return err
+				}
+			}
+			if err := expiry.Remove(tx, it); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return err
+}
