@@ -124,8 +124,8 @@ func cleanPolicy(name string) (string, error) {
 			return "", fault.New(fault.Invalid, "policy names may have printable ASCII characters only, without spaces")
 		}
 	}
-	if strings.Contains(trimmed, "..") || strings.HasPrefix(trimmed, "/") {
-		return "", fault.New(fault.Invalid, `policy names may not contain ".." or begin with "/"`)
+	if strings.Contains(trimmed, "..") || strings.ContainsAny(trimmed, `/\`) {
+		return "", fault.New(fault.Invalid, `policy names may not contain "/" or ".."`)
 	}
 	return strings.ToLower(trimmed), nil
 }
