@@ -1,0 +1,76 @@
+package raft
+
+import (
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/hashicorp/raft"
+
+	"github.com/cofferhq/coffer/internal/clock"
+)
+
+// Config says where and how a store lives. Path is required.
+type Config struct {
+	// Path is the data directory. It is created if it is not there.
+	Path string
+	// NodeID names this node in the cluster. Empty is the id found in the data
+	// directory, else a new random one.
+	NodeID string
+	// Logger gets what is worth an operator's attention. Nil discards it.
+	Logger *slog.Logger
+	// Clock times fsyncs and retries. Nil is the machine's.
+	Clock clock.Clock
+	// Transport carries messages between nodes. Nil is a cluster of one, which
+	// the store then founds by itself in an empty directory.
+	Transport raft.Transport
+	// FS is the file system. Nil is the machine's.
+	FS vfs.FS
+
+	// CacheBytes is the size of the block cache. Zero is 64 MiB.
+	CacheBytes int64
+	// SegmentBytes is the size of a log file. Zero is 16 MiB.
+	SegmentBytes int
+	// CompactBytes is how much log may gather before the state is flushed and
+	// the log cut. Zero is 64 MiB.
+	CompactBytes int64
+	// ReserveBytes is the space kept back for deletions on a full disk, and
+	// the free space below which growth is refused. Zero is 32 MiB; negative
+	// keeps none.
+	ReserveBytes int64
+	// OpenTimeout bounds how long Open waits until the node can write. Zero is
+	// ten seconds.
+	OpenTimeout time.Duration
+}
+
+func (c Config) withDefaults() (Config, error) {
+	if c.Path == "" {
+		return c, errors.New("opening storage: no path")
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Clock == nil {
+		c.Clock = clock.System{}
+	}
+	if c.FS == nil {
+		c.FS = vfs.Default
+	}
+	if c.CacheBytes == 0 {
+		c.CacheBytes = 64 << 20
+	}
+	if c.SegmentBytes == 0 {
+		c.SegmentBytes = 16 << 20
+	}
+	if c.CompactBytes == 0 {
+		c.CompactBytes = 64 << 20
+	}
+	if c.ReserveBytes == 0 {
+		c.ReserveBytes = 32 << 20
+	}
+	if c.OpenTimeout == 0 {
+		c.OpenTimeout = 10 * time.Second
+	}
+	return c, nil
+}
