@@ -95,7 +95,6 @@ func New() *Config {
 	return &Config{
 		Log:       Log{Level: "info", Format: "standard"},
 		Telemetry: Telemetry{PrometheusRetentionTime: 24 * time.Hour, MaximumGaugeCardinality: 500, UsageGaugePeriod: 10 * time.Minute},
-		places:    map[string]Pos{},
 	}
 }
 
@@ -112,5 +111,19 @@ func (c *Config) LeaseTTLs() (defaultTTL, maxTTL time.Duration) {
 	return defaultTTL, maxTTL
 }
 
+// fill completes what depends on several keys, once all files are read.
+func (c *Config) fill() {
+	for i := range c.Listeners {
+		c.Listeners[i].Limits.fill(c.DefaultMaxRequestDuration)
+	}
+}
+
 // place returns where a top-level key was set, if a file set it.
 func (c *Config) place(name string) Pos { return c.places[name] }
+
+func (c *Config) setPlace(name string, at Pos) {
+	if c.places == nil {
+		c.places = map[string]Pos{}
+	}
+	c.places[name] = at
+}

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -69,8 +68,6 @@ func (d *decoder) errorf(at Pos, format string, args ...any) {
 func (d *decoder) notef(at Pos, format string, args ...any) {
 	d.cfg.Notes = append(d.cfg.Notes, Note{Pos: at, Text: fmt.Sprintf(format, args...)})
 }
-
-func (d *decoder) err() error { return errors.Join(d.errs...) }
 
 // object applies each field of obj according to the table.
 func (d *decoder) object(block string, obj node, known keys) {

@@ -120,6 +120,7 @@ func (c *Config) ApplyDev(flags DevFlags) {
 	if c.APIAddr == "" {
 		c.APIAddr = scheme + "://" + l.Address
 	}
+	c.fill()
 	c.UI = true
 	c.RawStorageEndpoint = true
 	c.AllowAPIAuditCreation = true

@@ -30,9 +30,11 @@ func (e environ) lookup(names ...string) (value, variable string) {
 func (c *Config) ApplyEnv(getenv func(string) string) error {
 	env := environ(getenv)
 	var errs []error
-	setText := func(to *string, names ...string) {
-		if value, _ := env.lookup(names...); value != "" {
+	// The place of a value tells later messages which variable to correct.
+	setText := func(to *string, key string, names ...string) {
+		if value, variable := env.lookup(names...); value != "" {
 			*to = value
+			c.setPlace(key, Pos{File: variable})
 		}
 	}
 	setFlag := func(to *bool, name string) {
@@ -47,13 +49,13 @@ func (c *Config) ApplyEnv(getenv func(string) string) error {
 		}
 		*to = b
 	}
-	setText(&c.APIAddr, "API_ADDR", "REDIRECT_ADDR", "ADVERTISE_ADDR")
-	setText(&c.ClusterAddr, "CLUSTER_ADDR")
+	setText(&c.APIAddr, "api_addr", "API_ADDR", "REDIRECT_ADDR", "ADVERTISE_ADDR")
+	setText(&c.ClusterAddr, "cluster_addr", "CLUSTER_ADDR")
 	setFlag(&c.UI, "UI")
 	setFlag(&c.RawStorageEndpoint, "RAW_STORAGE_ENDPOINT")
 	if r := c.Storage.Raft; r != nil && c.Storage.Type == "raft" {
-		setText(&r.Path, "RAFT_PATH")
-		setText(&r.NodeID, "RAFT_NODE_ID")
+		setText(&r.Path, "path", "RAFT_PATH")
+		setText(&r.NodeID, "node_id", "RAFT_NODE_ID")
 	}
 	if level, variable := env.lookup("LOG_LEVEL"); level != "" {
 		errs = append(errs, c.Log.SetLevel(level, variable))

@@ -43,3 +43,14 @@ func TestEnvironmentReportsEveryWrongVariable(t *testing.T) {
 		t.Errorf("problems (-want +got):\n%s", diff)
 	}
 }
+
+func TestProblemsNameTheVariableTheyCameFrom(t *testing.T) {
+	c := config.Dev(config.DevFlags{})
+	if err := c.ApplyEnv(getenv(map[string]string{"VAULT_API_ADDR": "coffer:8200"})); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{`VAULT_API_ADDR: api_addr must be a URL such as "https://coffer.example.com:8200", not "coffer:8200"`}
+	if diff := cmp.Diff(want, lines(c.Validate())); diff != "" {
+		t.Errorf("problems (-want +got):\n%s", diff)
+	}
+}

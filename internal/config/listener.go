@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"crypto/tls"
 	"net/http"
 	"net/netip"
@@ -71,7 +72,8 @@ type Forwarded struct {
 	ClientCertDecoders  []string
 }
 
-// Limits bound a single request. A limit of zero or less is off.
+// Limits bound a single request. A negative limit is off, and so is a
+// JSONMemory of zero; any other zero of a file stands for the default.
 type Limits struct {
 	RequestSize       int64
 	RequestDuration   time.Duration
@@ -125,19 +127,21 @@ func newListener(kind string, at Pos) Listener {
 			RejectNotPresent:    true,
 			RejectNotAuthorized: true,
 		},
-		Limits: Limits{
-			RequestSize:       32 << 20,
-			RequestDuration:   90 * time.Second,
-			JSONDepth:         300,
-			JSONStringLength:  1 << 20,
-			JSONObjectEntries: 10000,
-			JSONArrayElements: 10000,
-			JSONStrings:       500000,
-			TokenHeaderSize:   8 << 10,
-		},
 		Timeouts: Timeouts{ReadHeader: 10 * time.Second, Read: 30 * time.Second, Idle: 5 * time.Minute},
 		Access:   Access{DisableUnauthedRekey: true, DisableUnauthedGenerateRoot: true},
 	}
+}
+
+// fill replaces limits that were not given.
+func (l *Limits) fill(requestDuration time.Duration) {
+	l.RequestSize = cmp.Or(l.RequestSize, 32<<20)
+	l.RequestDuration = cmp.Or(l.RequestDuration, requestDuration, 90*time.Second)
+	l.JSONDepth = cmp.Or(l.JSONDepth, 300)
+	l.JSONStringLength = cmp.Or(l.JSONStringLength, 1<<20)
+	l.JSONObjectEntries = cmp.Or(l.JSONObjectEntries, 10000)
+	l.JSONArrayElements = cmp.Or(l.JSONArrayElements, 10000)
+	l.JSONStrings = cmp.Or(l.JSONStrings, 500000)
+	l.TokenHeaderSize = cmp.Or(l.TokenHeaderSize, 8<<10)
 }
 
 func (d *decoder) listener(label string, at Pos, body node) {

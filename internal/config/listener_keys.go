@@ -58,6 +58,7 @@ func (l *Listener) addSharedKeys(known keys) {
 		"cors_allowed_origins":                     list(&l.CORS.AllowedOrigins),
 		"cors_allowed_headers":                     list(&l.CORS.AllowedHeaders),
 		"custom_response_headers":                  block(func(d *decoder, _ Pos, body node) { l.Headers = d.responseHeaders(body) }),
+		"purpose":                                  ignored("every listener serves the whole API"),
 		"chroot_namespace":                         text(&a.ChrootNamespace),
 		"redact_addresses":                         flag(&a.RedactAddresses),
 		"redact_cluster_name":                      flag(&a.RedactClusterName),
@@ -81,13 +82,13 @@ func (l *Listener) addLimitKeys(known keys) {
 	maps.Copy(known, keys{
 		"max_request_size":             limit(&m.RequestSize),
 		"max_request_duration":         duration(&m.RequestDuration),
-		"max_json_depth":               integer(&m.JSONDepth),
+		"max_json_depth":               countLimit(&m.JSONDepth),
 		"max_json_string_value_length": limit(&m.JSONStringLength),
-		"max_json_object_entry_count":  integer(&m.JSONObjectEntries),
-		"max_json_array_element_count": integer(&m.JSONArrayElements),
+		"max_json_object_entry_count":  countLimit(&m.JSONObjectEntries),
+		"max_json_array_element_count": countLimit(&m.JSONArrayElements),
 		"max_request_json_memory":      limit(&m.JSONMemory),
-		"max_request_json_strings":     integer(&m.JSONStrings),
-		"max_request_json_depth":       integer(&m.JSONDepth),
+		"max_request_json_strings":     countLimit(&m.JSONStrings),
+		"max_request_json_depth":       countLimit(&m.JSONDepth),
 		"max_token_header_size":        limit(&m.TokenHeaderSize),
 	})
 }
@@ -99,12 +100,21 @@ func oneSection(name string, known keys) func(*decoder, Pos, node) {
 
 // limit is a size of which any negative value means no limit.
 func limit(to *int64) key {
-	return parsed(to, `a size such as "32MiB", a number of bytes, or -1 for no limit`, func(s string) (int64, error) {
+	return parsed(to, `a size such as "32MiB", a number of bytes, or -1 for no limit`, orNone(parseSize))
+}
+
+// countLimit is a number of which any negative value means no limit.
+func countLimit(to *int) key {
+	return parsed(to, "a whole number, or -1 for no limit", orNone(parseCount))
+}
+
+func orNone[T int | int64](parse func(string) (T, error)) func(string) (T, error) {
+	return func(s string) (T, error) {
 		if n, err := strconv.ParseInt(strings.TrimSpace(s), 10, 64); err == nil && n < 0 {
 			return -1, nil
 		}
-		return parseSize(s)
-	})
+		return parse(s)
+	}
 }
 
 func tlsVersion(to *uint16) key {

@@ -19,17 +19,14 @@ func Load(paths []string) (*Config, error) {
 		return nil, err
 	}
 	for _, file := range files {
-		src, err := readSmallFile(file)
+		src, err := readLimited(file)
 		if err != nil {
 			d.errs = append(d.errs, fmt.Errorf("reading the configuration: %w", err))
 			continue
 		}
 		d.file(file, src)
 	}
-	if err := d.err(); err != nil {
-		return nil, err
-	}
-	return d.cfg, nil
+	return d.finish()
 }
 
 // Parse reads one configuration file from memory; name stands for it in
@@ -37,9 +34,14 @@ func Load(paths []string) (*Config, error) {
 func Parse(name string, src []byte) (*Config, error) {
 	d := &decoder{cfg: New(), from: systemSources()}
 	d.file(name, src)
-	if err := d.err(); err != nil {
+	return d.finish()
+}
+
+func (d *decoder) finish() (*Config, error) {
+	if err := errors.Join(d.errs...); err != nil {
 		return nil, err
 	}
+	d.cfg.fill()
 	return d.cfg, nil
 }
 

@@ -204,6 +204,53 @@ func TestStringsComeFromTheEnvironmentAndFromFiles(t *testing.T) {
 	}
 }
 
+func TestLimitsHaveDefaultsAndCanBeTurnedOff(t *testing.T) {
+	c, err := config.Parse("c", []byte(`
+listener "tcp" {
+  max_request_size = 0
+  max_json_depth   = -1
+}
+listener "tcp" {
+  max_request_size     = "-1"
+  max_request_duration = "10s"
+}
+default_max_request_duration = "30s"
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defaults := config.Limits{
+		RequestSize: 32 << 20, RequestDuration: 30 * time.Second, JSONDepth: 300, JSONStringLength: 1 << 20,
+		JSONObjectEntries: 10000, JSONArrayElements: 10000, JSONStrings: 500000, TokenHeaderSize: 8 << 10,
+	}
+	first, second := defaults, defaults
+	first.JSONDepth = -1
+	second.RequestSize, second.RequestDuration = -1, 10*time.Second
+	if diff := cmp.Diff([]config.Limits{first, second}, []config.Limits{c.Listeners[0].Limits, c.Listeners[1].Limits}); diff != "" {
+		t.Errorf("limits (-want +got):\n%s", diff)
+	}
+}
+
+func TestLoadReadsAPipe(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if _, err := w.WriteString("cluster_name = \"piped\"\n"); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	path := fmt.Sprintf("/dev/fd/%d", r.Fd())
+	if _, err := os.Stat(path); err != nil {
+		t.Skip("this system has no /dev/fd")
+	}
+	c, err := config.Load([]string{path})
+	if err != nil || c.ClusterName != "piped" {
+		t.Errorf("Load() = %+v, %v", c, err)
+	}
+}
+
 func TestLoadNamesWhatIsMissing(t *testing.T) {
 	dir := t.TempDir()
 	tests := map[string]struct {

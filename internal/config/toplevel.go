@@ -18,7 +18,7 @@ func (d *decoder) root(n node) {
 		if before, set := d.cfg.places[f.key]; set && before.File != f.pos.File {
 			d.notef(f.pos, "%s overrides the value set at %s", f.key, before)
 		}
-		d.cfg.places[f.key] = f.pos
+		d.cfg.setPlace(f.key, f.pos)
 	}
 }
 

@@ -23,7 +23,8 @@ func systemSources() sources {
 }
 
 // readSmallFile reads a regular file of at most maxFileSize bytes. Other kinds
-// of file are refused because opening a pipe can block for ever.
+// of file are refused because opening a pipe that a configuration names can
+// block for ever.
 func readSmallFile(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -32,6 +33,11 @@ func readSmallFile(path string) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("not a regular file")}
 	}
+	return readLimited(path)
+}
+
+// readLimited reads at most maxFileSize bytes, from a pipe if need be.
+func readLimited(path string) ([]byte, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
