@@ -68,6 +68,9 @@ func (a *App) dispatch(ctx context.Context, args []string) int {
 				return exitOK
 			}
 			args = append(args, "-help")
+		case completeVerb:
+			a.complete(args[1:])
+			return exitOK
 		case "-autocomplete-install", "--autocomplete-install", "-autocomplete-uninstall", "--autocomplete-uninstall":
 			args = append([]string{"completion"}, args...)
 		}

@@ -22,6 +22,11 @@ func (a *App) commands() *command {
 		a.operatorCommand(),
 		a.hookCommand("server", "Start a server", a.Server),
 		statusCommand(),
+		monitorCommand(),
+		namespaceCommand(),
+		pluginCommand(),
+		versionHistoryCommand(),
+		a.completionCommand(),
 		printCommand(),
 		versionCommand(),
 	}}

@@ -308,7 +308,7 @@ func (p kvPath) needVersions(verb string) error {
 	if p.versioned {
 		return nil
 	}
-	return usageError(fmt.Sprintf("%s is not a versioned KV store, which kv %s needs; see kv enable-versioning", p.mount, verb))
+	return &exitError{exitLocal, fmt.Sprintf("%s is not a versioned KV store, which kv %s needs; see kv enable-versioning", p.mount, verb)}
 }
 
 // isUnsupported reports whether the server does not know a method on a path.

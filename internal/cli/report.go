@@ -157,10 +157,12 @@ func (c *call) refusalHint(e *api.Error) string {
 		return fmt.Sprintf("Unseal the server with \"%s operator unseal\"; \"%s status\" shows the progress.", c.name, c.name)
 	case e.Status == http.StatusServiceUnavailable:
 		return fmt.Sprintf("See \"%s status\".", c.name)
+	case e.Status == http.StatusForbidden && c.cmd.tokenless:
+		return ""
 	case e.Status == http.StatusForbidden && c.connected != nil && c.connected.Token() == "":
 		return fmt.Sprintf("No token was sent: log in with \"%s login\", or set VAULT_TOKEN.", c.name)
 	case e.Status == http.StatusForbidden:
-		path := strings.TrimPrefix(e.Path, "/v1/")
+		path := strings.TrimPrefix(strings.TrimPrefix(e.Path, "/v1/"), "sys/internal/ui/mounts/")
 		return fmt.Sprintf("The token may be expired (\"%s token lookup\") or its policies may not allow this:\n\"%s token capabilities %s\" shows what they do allow, -output-policy what is needed.", c.name, c.name, path)
 	case e.Status == http.StatusBadRequest && strings.Contains(said, "http request to an https server"):
 		return "The server speaks HTTPS: use https:// instead of http:// in VAULT_ADDR or -address."
