@@ -24,9 +24,12 @@ func deviceKeys() []string { return []string{"description", "local", "options", 
 func fileAuditOptions() []string {
 	return []string{
 		"file_path", "path", "mode", "format", "prefix", "log_raw", "hmac_accessor", "elide_list_responses",
-		"fallback", "filter", "exclude", "fsync", "timeout", "rotate_bytes", "rotate_duration", "rotate_max_files",
+		"fsync", "deadline", "skip_test", "rotate_bytes", "rotate_max_age", "rotate_max_files",
 	}
 }
+
+// partialAuditOptions are options of other servers that leave requests out.
+func partialAuditOptions() []string { return []string{"fallback", "filter", "exclude"} }
 
 // audit decodes both forms of the block. With labels, the second label names
 // the device:
@@ -95,6 +98,9 @@ func (d *decoder) auditOptions(a *AuditDevice, body node) keys {
 	known := keys{}
 	for _, name := range fileAuditOptions() {
 		known[name] = key{set: set}
+	}
+	for _, name := range partialAuditOptions() {
+		known[name] = refused("every device records every request")
 	}
 	return known
 }

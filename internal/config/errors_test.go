@@ -46,6 +46,10 @@ func TestParseReportsEveryProblemWithItsPlace(t *testing.T) {
 			"audit \"file\" \"a\" {\n  options {\n    file_pth = \"a\"\n  }\n}",
 			[]string{`c:3:5: unknown key "file_pth" in the options of audit "file"; did you mean "file_path"?`},
 		},
+		"an audit device that leaves requests out": {
+			"audit \"file\" \"a\" {\n  options { filter = \"x\" }\n}",
+			[]string{`c:2:13: filter is not supported: every device records every request`},
+		},
 		"every problem of the file at once": {
 			"ui = 3\nfoo_bar_baz = 1\nmax_lease_ttl = \"soon\"\nui = true",
 			[]string{

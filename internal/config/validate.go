@@ -283,23 +283,48 @@ func (v *validator) audits() {
 	}
 }
 
+// auditOptions checks values here as well as when the device opens, because
+// only here is their place in the file known.
 func (v *validator) auditOptions(a AuditDevice) {
-	for _, name := range []string{"log_raw", "hmac_accessor", "elide_list_responses", "fallback"} {
-		if value, given := a.Options[name]; given {
-			if _, err := parseBool(value); err != nil {
-				v.errorf(a.Pos, "%s must be true or false, not %q", name, clip(value))
+	check := func(want string, valid func(string) error, names ...string) {
+		for _, name := range names {
+			if value, given := a.Options[name]; given && valid(value) != nil {
+				v.errorf(a.Pos, "%s must be %s, not %q", name, want, clip(value))
 			}
 		}
 	}
-	if mode, given := a.Options["mode"]; given {
-		// A log that is executable is a way to plant a program.
-		if n, err := strconv.ParseUint(mode, 8, 32); err != nil || n&^0o666 != 0 {
-			v.errorf(a.Pos, `mode must be octal permissions without the execute bits, such as "0600", not %q`, clip(mode))
+	check("true or false", errorOf(parseBool), "log_raw", "hmac_accessor", "elide_list_responses", "skip_test")
+	// A log that is executable is a way to plant a program.
+	check(`octal permissions without the execute bits, such as "0600"`, validLogMode, "mode")
+	check(`"json"`, oneOf("json"), "format")
+	check(`"none", "interval" or "always"`, oneOf("none", "interval", "always"), "fsync")
+	check(`a duration such as "24h"`, errorOf(parseDuration), "deadline", "rotate_max_age")
+	check(`a size such as "100MiB"`, errorOf(parseSize), "rotate_bytes")
+	check("a whole number of zero or more", errorOf(parseCount), "rotate_max_files")
+}
+
+func errorOf[T any](parse func(string) (T, error)) func(string) error {
+	return func(s string) error {
+		_, err := parse(s)
+		return err
+	}
+}
+
+func oneOf(allowed ...string) func(string) error {
+	return func(s string) error {
+		if slices.Contains(allowed, s) {
+			return nil
 		}
+		return strconv.ErrSyntax
 	}
-	if format, given := a.Options["format"]; given && format != "json" {
-		v.errorf(a.Pos, `format %q is not supported; use "json"`, clip(format))
+}
+
+func validLogMode(s string) error {
+	n, err := strconv.ParseUint(s, 8, 32)
+	if err == nil && n&^0o666 != 0 {
+		err = strconv.ErrRange
 	}
+	return err
 }
 
 func (v *validator) lockouts() {

@@ -109,10 +109,12 @@ func TestValidateSaysWhatToDo(t *testing.T) {
 		"two audit devices of one name": {ok + "audit { file { path = \"a\" } }\naudit { file { path = \"b\" } }", []string{
 			`c:4:1: the audit device "file" is already configured at c:3:1; give each a name: audit "file" "name" { }`,
 		}},
-		"audit options that make no sense": {ok + "audit \"file\" \"a\" {\n options {\n file_path = \"a\"\n log_raw = \"maybe\"\n mode = \"0755\"\n format = \"xml\" } }", []string{
+		"audit options that make no sense": {ok + "audit \"file\" \"a\" {\n options {\n file_path = \"a\"\n log_raw = \"maybe\"\n mode = \"0755\"\n format = \"xml\"\n fsync = \"often\"\n rotate_max_age = \"old\" } }", []string{
 			`c:3:1: log_raw must be true or false, not "maybe"`,
 			`c:3:1: mode must be octal permissions without the execute bits, such as "0600", not "0755"`,
-			`c:3:1: format "xml" is not supported; use "json"`,
+			`c:3:1: format must be "json", not "xml"`,
+			`c:3:1: fsync must be "none", "interval" or "always", not "often"`,
+			`c:3:1: rotate_max_age must be a duration such as "24h", not "old"`,
 		}},
 		"lockout of an unknown type": {ok + "user_lockout \"token\" {}", []string{
 			`c:3:1: user_lockout "token" is not supported; use all, userpass, approle, ldap`,
