@@ -142,11 +142,10 @@ func (b *Broker) Log(ctx context.Context, r *Record) error { return b.Begin(r).W
 func (b *Broker) Begin(r *Record) Pending {
 	for {
 		v := b.view.Load()
-		t := b.acquireTicket()
 		if v != nil && len(v.devices) == 0 {
-			b.recycle(t)
 			return Pending{}
 		}
+		t := b.acquireTicket()
 		taken := 0
 		if v != nil {
 			for _, d := range v.devices {

@@ -96,7 +96,8 @@ func (e *encoder) auth(name string, a *Auth) {
 	if len(a.ExternalNamespacePolicies) > 0 {
 		e.open("external_namespace_policies")
 		for _, p := range a.ExternalNamespacePolicies {
-			e.strs(p.NamespaceID, p.Policies)
+			e.foreignKey(p.NamespaceID)
+			e.list(p.Policies)
 		}
 		e.close()
 	}
@@ -105,7 +106,7 @@ func (e *encoder) auth(name string, a *Auth) {
 	if len(a.Metadata) > 0 {
 		e.open("metadata")
 		for _, p := range a.Metadata {
-			e.key(p.Key)
+			e.foreignKey(p.Key)
 			e.quote(p.Value)
 		}
 		e.close()
@@ -228,7 +229,7 @@ func (e *encoder) headers(list []Header, audited *headerSet) {
 			e.open("headers")
 			opened = true
 		}
-		e.key(name)
+		e.foreignKey(name)
 		e.buf = append(e.buf, '[')
 		for j, v := range list[i].Values {
 			if j > 0 {
@@ -272,7 +273,18 @@ func (e *encoder) open(name string) {
 func (e *encoder) close() { e.buf = append(e.buf, '}') }
 
 // key writes a member's name, after a comma unless it is an object's first.
+// The name is one of this package's own, which need no escaping.
 func (e *encoder) key(name string) {
+	if e.buf[len(e.buf)-1] != '{' {
+		e.buf = append(e.buf, ',')
+	}
+	e.buf = append(e.buf, '"')
+	e.buf = append(e.buf, name...)
+	e.buf = append(e.buf, '"', ':')
+}
+
+// foreignKey is key for a name that comes from elsewhere.
+func (e *encoder) foreignKey(name string) {
 	if e.buf[len(e.buf)-1] != '{' {
 		e.buf = append(e.buf, ',')
 	}
@@ -292,6 +304,10 @@ func (e *encoder) strs(name string, vs []string) {
 		return
 	}
 	e.key(name)
+	e.list(vs)
+}
+
+func (e *encoder) list(vs []string) {
 	e.buf = append(e.buf, '[')
 	for i, v := range vs {
 		if i > 0 {

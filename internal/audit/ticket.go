@@ -138,6 +138,8 @@ func (b *Broker) acquireTicket() *ticket {
 	if !ok {
 		return &ticket{done: make(chan struct{}, 1), gen: 1, outstanding: 1}
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.gen++
 	t.outstanding, t.waited, t.recorded = 1, 0, 0
 	t.finished, t.collected = false, false
