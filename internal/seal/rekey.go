@@ -1,0 +1,351 @@
+package seal
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/cofferhq/coffer/internal/barrier"
+	"github.com/cofferhq/coffer/internal/fault"
+	"github.com/cofferhq/coffer/internal/store"
+)
+
+var errNoRekey = fault.New(fault.Invalid, "no rekey in progress")
+
+// rekey is the one rekey that may be under way: first it collects old shares
+// (old), then, if it was asked to, new ones (verify).
+type rekey struct {
+	old        tally
+	request    RekeyRequest
+	recipients []recipient
+	// pending is what verification will put in force.
+	pending *newShares
+	verify  tally
+}
+
+func (r *rekey) end() {
+	r.old.end()
+	r.verify.end()
+	if r.pending != nil {
+		r.pending.unseal.Zero()
+	}
+	*r = rekey{}
+}
+
+// RekeyStatus returns the progress of the rekey.
+func (c *Ceremony) RekeyStatus(ctx context.Context) (RekeyStatus, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.rekeyStatus(ctx)
+}
+
+func (c *Ceremony) rekeyStatus(ctx context.Context) (RekeyStatus, error) {
+	if _, err := c.opened(); err != nil {
+		return RekeyStatus{}, err
+	}
+	config, _, err := c.config(ctx)
+	if err != nil {
+		return RekeyStatus{}, err
+	}
+	s := RekeyStatus{Required: config.Threshold}
+	r := &c.rekey
+	if r.old.nonce == "" {
+		return s, nil
+	}
+	s.Started, s.Nonce, s.Progress = true, r.old.nonce, len(r.old.shares)
+	s.Shares, s.Threshold = r.request.Shares, r.request.Threshold
+	s.PGPFingerprints, s.Backup = fingerprints(r.recipients), r.request.Backup
+	s.VerificationRequired, s.VerificationNonce = r.request.RequireVerification, r.verify.nonce
+	return s, nil
+}
+
+// StartRekey starts the rekey.
+func (c *Ceremony) StartRekey(ctx context.Context, who Authority, in RekeyRequest) (RekeyStatus, error) {
+	if err := who.check(); err != nil {
+		return RekeyStatus{}, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, err := c.opened(); err != nil {
+		return RekeyStatus{}, err
+	}
+	if c.rekey.old.nonce != "" {
+		return RekeyStatus{}, fault.New(fault.Invalid, "rekey already in progress")
+	}
+	to, err := planShares(in.Shares, in.Threshold, in.PGPKeys)
+	if err != nil {
+		return RekeyStatus{}, err
+	}
+	if in.Backup && len(to) == 0 {
+		return RekeyStatus{}, fault.New(fault.Invalid, "backup needs pgp_keys: shares are never stored readable")
+	}
+	nonce, err := newUUID(c.cfg.Rand)
+	if err != nil {
+		return RekeyStatus{}, err
+	}
+	c.rekey = rekey{old: tally{nonce: nonce}, request: in, recipients: to}
+	c.cfg.Log.Info("rekey started", "shares", in.Shares, "threshold", in.Threshold, "verification", in.RequireVerification)
+	return c.rekeyStatus(ctx)
+}
+
+// CancelRekey ends the rekey. Old shares stay in force. Without a token the
+// nonce is needed; given, it must be right in any case.
+func (c *Ceremony) CancelRekey(_ context.Context, who Authority, in CancelRequest) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.mayCancel(who, &c.rekey.old, in); err != nil {
+		return err
+	}
+	c.rekey.end()
+	c.cfg.Log.Info("rekey cancelled")
+	return nil
+}
+
+func (c *Ceremony) mayCancel(who Authority, t *tally, in CancelRequest) error {
+	if err := who.check(); err != nil {
+		return err
+	}
+	if _, err := c.opened(); err != nil {
+		return err
+	}
+	if t.nonce == "" || who.Sudo && in.Nonce == "" {
+		return nil
+	}
+	return t.checkNonce(in.Nonce)
+}
+
+// UpdateRekey takes one old share. Until it is the last one needed it returns
+// the status; then the new shares.
+func (c *Ceremony) UpdateRekey(ctx context.Context, who Authority, in ShareRequest) (*RekeyStatus, *RekeyResult, error) {
+	if err := who.check(); err != nil {
+		return nil, nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b, err := c.opened()
+	if err != nil {
+		return nil, nil, err
+	}
+	if c.rekey.old.nonce == "" || c.rekey.pending != nil {
+		return nil, nil, errNoRekey
+	}
+	config, info, done, err := c.contribute(ctx, &c.rekey.old, in, "rekey")
+	if err != nil {
+		return nil, nil, err
+	}
+	if !done {
+		s, err := c.rekeyStatus(ctx)
+		return &s, nil, err
+	}
+	defer c.rekey.old.clear()
+	unseal, root, err := c.verifyShares(ctx, c.rekey.old.shares, config, info)
+	if err != nil {
+		c.cfg.Log.Warn("shares for a rekey do not fit")
+		return nil, nil, err
+	}
+	unseal.Zero()
+	root.Zero()
+	result, err := c.renew(ctx, b)
+	return nil, result, err
+}
+
+// contribute adds a share to a ceremony that needs the seal's threshold.
+func (c *Ceremony) contribute(ctx context.Context, t *tally, in ShareRequest, what string) (sealConfig, clusterInfo, bool, error) {
+	config, info, err := c.config(ctx)
+	if err != nil {
+		return config, info, false, err
+	}
+	if err := t.checkNonce(in.Nonce); err != nil {
+		return config, info, false, err
+	}
+	share, err := parseShare(in.Key, config.Shares)
+	if err != nil {
+		return config, info, false, err
+	}
+	t.add(share)
+	c.cfg.Log.Info("share given", "to", what, "progress", len(t.shares), "threshold", config.Threshold)
+	return config, info, len(t.shares) >= config.Threshold, nil
+}
+
+// renew makes the new shares and puts them in force, or holds them until they
+// are verified. A failure leaves the rekey as it was before the last share.
+func (c *Ceremony) renew(ctx context.Context, b *barrier.Barrier) (*RekeyResult, error) {
+	r := &c.rekey
+	renewed, err := c.newShares(r.request.Shares, r.request.Threshold, r.recipients)
+	if err != nil {
+		return nil, err
+	}
+	result := &RekeyResult{
+		Complete: true, Nonce: r.old.nonce, Keys: renewed.keys,
+		PGPFingerprints: fingerprints(r.recipients), Backup: r.request.Backup,
+		VerificationRequired: r.request.RequireVerification,
+	}
+	renewed.backup = c.backupOf(renewed.keys)
+	renewed.keys = Keys{} // shown once, not held
+	if !r.request.RequireVerification {
+		err := c.commitRekey(ctx, b, renewed)
+		renewed.unseal.Zero()
+		if err != nil {
+			return nil, err
+		}
+		r.end()
+		return result, nil
+	}
+	if result.VerificationNonce, err = newUUID(c.cfg.Rand); err != nil {
+		renewed.unseal.Zero()
+		return nil, err
+	}
+	r.pending, r.verify = &renewed, tally{nonce: result.VerificationNonce}
+	return result, nil
+}
+
+// commitRekey puts the new shares in force: new unseal key, new root key and
+// the keyring under it, in one transaction.
+func (c *Ceremony) commitRekey(ctx context.Context, b *barrier.Barrier, n newShares) error {
+	root, err := barrier.GenerateKey(c.cfg.Rand)
+	if err != nil {
+		return err
+	}
+	defer root.Zero()
+	err = b.RotateRoot(ctx, root, func(raw, sealed store.Txn) error {
+		_, info, err := readConfig(raw)
+		if err != nil {
+			return err
+		}
+		return n.put(ctx, raw, sealed, root, info.ID)
+	})
+	if err != nil {
+		return fmt.Errorf("putting new shares in force: %w", err)
+	}
+	c.cfg.Log.Info("rekeyed", "shares", n.shares, "threshold", n.threshold)
+	return nil
+}
+
+// VerifyRekeyStatus returns the progress of the verification.
+func (c *Ceremony) VerifyRekeyStatus(context.Context) (VerifyStatus, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.verifyStatus()
+}
+
+func (c *Ceremony) verifyStatus() (VerifyStatus, error) {
+	if _, err := c.opened(); err != nil {
+		return VerifyStatus{}, err
+	}
+	r := &c.rekey
+	if r.pending == nil {
+		return VerifyStatus{}, errNoRekey
+	}
+	return VerifyStatus{
+		Nonce: r.verify.nonce, Started: true, Progress: len(r.verify.shares),
+		Threshold: r.pending.threshold, Shares: r.pending.shares,
+	}, nil
+}
+
+// RestartVerification forgets the new shares given so far and makes a new nonce.
+func (c *Ceremony) RestartVerification(_ context.Context, who Authority, in CancelRequest) (VerifyStatus, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.mayCancel(who, &c.rekey.verify, in); err != nil {
+		return VerifyStatus{}, err
+	}
+	if c.rekey.pending == nil {
+		return VerifyStatus{}, errNoRekey
+	}
+	nonce, err := newUUID(c.cfg.Rand)
+	if err != nil {
+		return VerifyStatus{}, err
+	}
+	c.rekey.verify.end()
+	c.rekey.verify.nonce = nonce
+	return c.verifyStatus()
+}
+
+// VerifyRekey takes one new share. With the last one needed the new shares come
+// into force; before it returns the status.
+func (c *Ceremony) VerifyRekey(ctx context.Context, who Authority, in ShareRequest) (*VerifyStatus, *VerifyResult, error) {
+	if err := who.check(); err != nil {
+		return nil, nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b, err := c.opened()
+	if err != nil {
+		return nil, nil, err
+	}
+	r := &c.rekey
+	if r.pending == nil {
+		return nil, nil, errNoRekey
+	}
+	if err := r.verify.checkNonce(in.Nonce); err != nil {
+		return nil, nil, err
+	}
+	share, err := parseShare(in.Key, r.pending.shares)
+	if err != nil {
+		return nil, nil, err
+	}
+	r.verify.add(share)
+	if len(r.verify.shares) < r.pending.threshold {
+		s, err := c.verifyStatus()
+		return &s, nil, err
+	}
+	defer r.verify.clear()
+	key, err := combine(r.verify.shares, r.pending.threshold)
+	if err != nil || !key.Equal(r.pending.unseal) {
+		key.Zero()
+		c.cfg.Log.Warn("new shares of a rekey do not fit")
+		return nil, nil, fault.New(fault.Invalid, "these are not the new shares; verification starts over")
+	}
+	key.Zero()
+	nonce := r.verify.nonce
+	if err := c.commitRekey(ctx, b, *r.pending); err != nil {
+		return nil, nil, err
+	}
+	r.end()
+	return nil, &VerifyResult{Complete: true, Nonce: nonce}, nil
+}
+
+// backupOf returns the backup that the rekey asked for, else nil.
+func (c *Ceremony) backupOf(keys Keys) *Backup {
+	if !c.rekey.request.Backup {
+		return nil
+	}
+	b := &Backup{Nonce: c.rekey.old.nonce, Keys: map[string][]string{}, KeysBase64: map[string][]string{}}
+	for i, r := range c.rekey.recipients {
+		f := r.fingerprint()
+		b.Keys[f] = append(b.Keys[f], keys.Keys[i])
+		b.KeysBase64[f] = append(b.KeysBase64[f], keys.KeysBase64[i])
+	}
+	return b
+}
+
+// RekeyBackup returns the encrypted shares of the last rekey with a backup.
+func (c *Ceremony) RekeyBackup(ctx context.Context) (Backup, error) {
+	var out Backup
+	b, err := c.Barrier()
+	if err != nil {
+		return out, err
+	}
+	err = b.View(ctx, func(r store.Reader) error {
+		raw, err := r.Get(backupKey())
+		if errors.Is(err, store.ErrNotFound) {
+			return fault.New(fault.Invalid, "no backed-up keys found")
+		}
+		if err != nil {
+			return err
+		}
+		return json.Unmarshal(raw, &out)
+	})
+	return out, err
+}
+
+// DeleteRekeyBackup removes the backup, if there is one.
+func (c *Ceremony) DeleteRekeyBackup(ctx context.Context) error {
+	b, err := c.Barrier()
+	if err != nil {
+		return err
+	}
+	_, err = b.Update(ctx, func(t store.Txn) error { return t.Delete(backupKey()) })
+	return err
+}
