@@ -83,7 +83,12 @@ func (p privateFS) chmod(name string, mode os.FileMode) error {
 func (p privateFS) Unwrap() vfs.FS { return p.FS }
 
 // segmentFS is the file system as raft-wal wants it.
-type segmentFS struct{ fs vfs.FS }
+type segmentFS struct {
+	fs vfs.FS
+	// full is called when there is no room for a segment; there may be some
+	// afterwards.
+	full func()
+}
 
 var _ types.VFS = segmentFS{}
 
@@ -100,7 +105,12 @@ func (s segmentFS) Create(dir, name string, size uint64) (types.WritableFile, er
 	if err != nil {
 		return nil, err
 	}
-	if err := allocate(f, int64(size)); err != nil {
+	err = allocate(f, int64(size))
+	if vfs.IsNoSpaceError(err) {
+		s.full()
+		err = allocate(f, int64(size))
+	}
+	if err != nil {
 		return nil, errors.Join(err, f.Close(), s.fs.Remove(path))
 	}
 	return &segmentFile{File: f, fs: s.fs, dir: dir}, nil
@@ -174,6 +184,25 @@ func syncDir(fs vfs.FS, dir string) error {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
+}
+
+// makeDir makes a directory, and those above it, so that it is still there
+// after a loss of power.
+func makeDir(fs vfs.FS, dir string) error {
+	parent := fs.PathDir(dir)
+	_, err := fs.Stat(dir)
+	if err == nil || parent == dir {
+		return fs.MkdirAll(dir, dirMode) // for its mode
+	}
+	if _, err := fs.Stat(parent); err != nil {
+		if err := makeDir(fs, parent); err != nil {
+			return err
+		}
+	}
+	if err := fs.MkdirAll(dir, dirMode); err != nil {
+		return err
+	}
+	return syncDir(fs, parent)
 }
 
 // writeFile replaces a small file atomically and durably. The content is

@@ -19,6 +19,7 @@ type machine struct {
 	state  *state
 	recent recent
 	at     applied // where the entries seen so far have brought the state
+	err    error   // why an entry could not be applied; nothing is, after it
 	// notify is told of the commits that have become visible, in order, before
 	// their entries are answered.
 	notify func([]winner)
@@ -46,6 +47,9 @@ func (m *machine) Apply(log *raft.Log) any { return m.ApplyBatch([]*raft.Log{log
 // each transaction of the entry, or an error.
 func (m *machine) ApplyBatch(logs []*raft.Log) []any {
 	answers := make([]any, len(logs))
+	if m.err != nil {
+		return m.refuse(answers)
+	}
 	m.recent.trim(m.at.commit)
 	a := application{machine: m, batch: m.state.db.NewBatch(), at: m.at}
 	defer a.batch.Close()
@@ -60,14 +64,19 @@ func (m *machine) ApplyBatch(logs []*raft.Log) []any {
 		a.err = m.state.apply(a.batch, a.at)
 	}
 	if a.err != nil {
-		m.failed(fmt.Errorf("applying log entry %d: %w", a.at.log, a.err))
-		for i := range answers {
-			answers[i] = a.err
-		}
-		return answers
+		m.err = fmt.Errorf("applying log entry %d: %w", a.at.log, a.err)
+		m.failed(m.err)
+		return m.refuse(answers)
 	}
 	m.at = a.at
 	m.notify(a.winners)
+	return answers
+}
+
+func (m *machine) refuse(answers []any) []any {
+	for i := range answers {
+		answers[i] = m.err
+	}
 	return answers
 }
 

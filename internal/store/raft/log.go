@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 	wal "github.com/hashicorp/raft-wal"
 	"github.com/hashicorp/raft-wal/segment"
@@ -44,22 +43,24 @@ var (
 	_ raft.MonotonicLogStore = (*logStore)(nil)
 )
 
-func openLog(dir string, segmentBytes int, fsys vfs.FS, c clock.Clock, logger hclog.Logger, failed func(error)) (*logStore, error) {
-	l := &logStore{dir: dir, fs: fsys, clock: c, failed: failed}
+// openLog opens the log in dir, which is there. full is called when there is
+// no room for another segment, failed when a write has not succeeded.
+func openLog(dir string, fsys vfs.FS, config Config, full func(), failed func(error)) (*logStore, error) {
+	l := &logStore{dir: dir, fs: fsys, clock: config.Clock, failed: failed}
 	l.meta = &metaFile{fs: fsys, path: fsys.PathJoin(dir, "meta")}
+	if err := l.mendTail(); err != nil {
+		return nil, err
+	}
 	w, err := wal.Open(dir,
 		wal.WithCodec(codec{}),
 		wal.WithMetaStore(l.meta),
-		wal.WithSegmentFiler(segment.NewFiler(dir, segmentFS{fsys})),
-		wal.WithSegmentSize(segmentBytes),
-		wal.WithLogger(logger))
+		wal.WithSegmentFiler(filer{segment.NewFiler(dir, segmentFS{fsys, full})}),
+		wal.WithSegmentSize(config.SegmentBytes),
+		wal.WithLogger(&quiet{logger: config.Logger}))
 	if err != nil {
 		return nil, fmt.Errorf("opening the log in %s: %w", dir, err)
 	}
 	l.WAL = w
-	if err := l.verifyTail(); err != nil {
-		return nil, errors.Join(err, w.Close())
-	}
 	return l, nil
 }
 
@@ -126,6 +127,29 @@ func (l *logStore) stalled() time.Duration {
 	return l.clock.Now().Sub(time.Unix(0, since))
 }
 
+// filer names our codec in segment headers. raft-wal 0.4 takes a codec but
+// describes every segment that it makes as written by its own, and then refuses
+// to open it.
+type filer struct{ types.SegmentFiler }
+
+// Create implements [types.SegmentFiler].
+func (f filer) Create(info types.SegmentInfo) (types.SegmentWriter, error) {
+	info.Codec = codecID
+	return f.SegmentFiler.Create(info)
+}
+
+// RecoverTail implements [types.SegmentFiler].
+func (f filer) RecoverTail(info types.SegmentInfo) (types.SegmentWriter, error) {
+	info.Codec = codecID
+	return f.SegmentFiler.RecoverTail(info)
+}
+
+// Open implements [types.SegmentFiler].
+func (f filer) Open(info types.SegmentInfo) (types.SegmentReader, error) {
+	info.Codec = codecID
+	return f.SegmentFiler.Open(info)
+}
+
 // metaFile is raft-wal's own bookkeeping and raft's term and vote: one small
 // file, replaced as a whole.
 type metaFile struct {
@@ -172,6 +196,9 @@ func (m *metaFile) Load(string) (types.PersistentState, error) {
 func (m *metaFile) CommitState(state types.PersistentState) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	for i := range state.Segments {
+		state.Segments[i].Codec = codecID // see filer
+	}
 	m.content.Log = state
 	return m.saveLocked()
 }
@@ -201,6 +228,22 @@ func (m *metaFile) SetStable(key, value []byte) error {
 
 // Close implements [types.MetaStore].
 func (m *metaFile) Close() error { return nil }
+
+// sealed returns the state with its last segment sealed, as b says that it is,
+// and an empty one to follow.
+func sealed(state types.PersistentState, b batches, now func() time.Time) types.PersistentState {
+	tail := &state.Segments[len(state.Segments)-1]
+	tail.SealTime = now()
+	tail.MaxIndex = tail.BaseIndex + uint64(b.entries) - 1
+	tail.IndexStart = uint64(b.index)
+	next := types.SegmentInfo{
+		ID: state.NextSegmentID, BaseIndex: tail.MaxIndex + 1, MinIndex: tail.MaxIndex + 1,
+		SizeLimit: tail.SizeLimit, CreateTime: tail.SealTime,
+	}
+	state.NextSegmentID++
+	state.Segments = append(state.Segments, next)
+	return state
+}
 
 // segmentOf returns the name of the file that holds the entry.
 func (m *metaFile) segmentOf(index uint64) string {

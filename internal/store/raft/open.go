@@ -61,9 +61,12 @@ func (s *Store) openFiles(undo *cleanup) error {
 	path := s.config.Path
 	logDir, stateDir := private.PathJoin(path, "log"), private.PathJoin(path, "state")
 	for _, dir := range []string{path, logDir, stateDir} {
-		if err := private.MkdirAll(dir, dirMode); err != nil {
+		if err := makeDir(private, dir); err != nil {
 			return err
 		}
+	}
+	if err := syncDir(private, path); err != nil {
+		return err
 	}
 	lock, err := private.Lock(private.PathJoin(path, "LOCK"))
 	if err != nil {
@@ -84,7 +87,7 @@ func (s *Store) openFiles(undo *cleanup) error {
 		return err
 	}
 	undo.add(s.state.close)
-	s.log, err = openLog(logDir, s.config.SegmentBytes, disk, s.config.Clock, &quiet{logger: s.config.Logger}, s.fail)
+	s.log, err = openLog(logDir, disk, s.config, s.space.giveUp, s.fail)
 	if err != nil {
 		return err
 	}
@@ -170,6 +173,7 @@ func (s *Store) startRaft(undo *cleanup) (err error) {
 		return err
 	}
 	undo.add(func() error { s.halt(); err := s.raft.Shutdown().Error(); s.tasks.Wait(); return err })
+	s.logGrew((s.log.meta.segments() - 1) * s.config.SegmentBytes) // what crashes have left
 	s.tasks.Go(s.propose)
 	s.tasks.Go(s.settle)
 	s.tasks.Go(s.compactor)
@@ -197,8 +201,26 @@ func (s *Store) newRaft(config *raft.Config, snapshots raft.SnapshotStore, trans
 	return raft.NewRaft(config, s.machine, s.log, s.log, snapshots, transport)
 }
 
-// found makes an empty directory a cluster of one.
+// keyTerm is where raft keeps the current term.
+var keyTerm = []byte("CurrentTerm")
+
+// found makes an empty directory a cluster of one. It takes up a founding that
+// a crash has interrupted: that one has set the first term and no more, while
+// a node that has been elected once is beyond the first term.
 func (s *Store) found(config *raft.Config, snapshots raft.SnapshotStore, loop *raft.InmemTransport) error {
+	term, err := s.log.GetUint64(keyTerm)
+	if err != nil {
+		return err
+	}
+	if term == 1 {
+		if last, err := s.log.LastIndex(); err != nil {
+			return err
+		} else if last == 0 {
+			if err := s.log.SetUint64(keyTerm, 0); err != nil {
+				return err
+			}
+		}
+	}
 	exists, err := raft.HasExistingState(s.log, s.log, snapshots)
 	if err != nil || exists {
 		return err
@@ -233,6 +255,14 @@ func (s *Store) checkComplete(snapshots *snapshotStore) error {
 // its patience with a leader that does not exist has ended, and waits until
 // the log has been applied.
 func (s *Store) lead(loop *raft.InmemTransport) error {
+	members := s.raft.GetConfiguration()
+	if err := members.Error(); err != nil {
+		return err
+	}
+	if len(members.Configuration().Servers) == 0 {
+		return fmt.Errorf("the log in %s has lost its beginning, which says who the cluster's members are; "+
+			"restore this node from a snapshot", s.log.dir)
+	}
 	request := raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}}
 	var response raft.TimeoutNowResponse
 	if err := loop.TimeoutNow(s.nodeID, loop.LocalAddr(), &request, &response); err != nil {

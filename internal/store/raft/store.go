@@ -262,15 +262,23 @@ func (s *Store) compactor() {
 		case <-s.stopped:
 			return
 		}
-		err := s.raft.Snapshot().Error()
-		if err != nil && !errors.Is(err, raft.ErrNothingNewToSnapshot) && !errors.Is(err, raft.ErrRaftShutdown) {
-			s.config.Logger.Warn("cutting the storage's log", "error", err)
-		}
+		s.cutLog()
 	}
 }
 
-// closeTimeout bounds how long Close waits for a disk that hangs.
-const closeTimeout = 10 * time.Second
+func (s *Store) cutLog() {
+	err := s.raft.Snapshot().Error()
+	if err != nil && !errors.Is(err, raft.ErrNothingNewToSnapshot) && !errors.Is(err, raft.ErrRaftShutdown) {
+		s.config.Logger.Warn("cutting the storage's log", "error", err)
+	}
+}
+
+// closeTimeout bounds how long Close waits for a disk that hangs, brokenTimeout
+// for one that has failed, where there is nothing left to save.
+const (
+	closeTimeout  = 10 * time.Second
+	brokenTimeout = time.Second
+)
 
 // Close implements [store.Store]. It waits for running views; a function
 // passed to View or Update must not call it.
@@ -278,12 +286,15 @@ func (s *Store) Close() error {
 	var err error
 	s.closed.Do(func() {
 		s.closing.Store(true)
-		s.halt()
+		timeout := closeTimeout
+		if s.failure.Load() != nil {
+			timeout = brokenTimeout
+		}
 		done := make(chan error, 1)
 		go func() { done <- s.shutdown() }()
 		select {
 		case err = <-done:
-		case <-s.config.Clock.After(closeTimeout):
+		case <-s.config.Clock.After(timeout):
 			err = fault.New(fault.Unavailable, "storage did not close in time: its disk does not answer")
 		}
 	})
@@ -292,6 +303,10 @@ func (s *Store) Close() error {
 
 // shutdown ends everything in the order in which it was started, backwards.
 func (s *Store) shutdown() error {
+	if s.failure.Load() == nil {
+		s.cutLog() // so that opening has nothing to read
+	}
+	s.halt()
 	err := s.raft.Shutdown().Error()
 	s.tasks.Wait()
 	if s.failure.Load() == nil {
