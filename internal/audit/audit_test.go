@@ -146,5 +146,4 @@ func TestReadIsRecordedAndVerifies(t *testing.T) {
 	if r.Entries != 2 || r.Unproven != 0 || !r.Complete {
 		t.Errorf("report: %+v", r)
 	}
-	t.Logf("%s", b)
 }

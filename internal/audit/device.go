@@ -64,7 +64,7 @@ type device struct {
 	mu      sync.Mutex
 	pending batch     // guarded by mu
 	flight  batch     // the items are guarded by mu; the lines are the writer's
-	busy    time.Time // since when the sink has been at work, zero if idle; guarded by mu
+	busy    time.Time // since when the sink, or the start, takes; zero if idle; guarded by mu
 	lagging bool      // guarded by mu
 	blocked bool      // guarded by mu
 	gone    bool      // takes no more; guarded by mu
@@ -163,6 +163,10 @@ func (d *device) reportLocked(items []item, recorded bool) {
 // run is the device's writer. It ends when the broker closes stop.
 func (d *device) run() {
 	defer close(d.stopped)
+	d.mu.Lock()
+	d.busy, d.lagging, d.blocked = time.Time{}, false, false
+	d.mu.Unlock()
+	d.flush(false) // what came before the start
 	var tick <-chan time.Time
 	for {
 		select {

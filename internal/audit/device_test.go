@@ -418,6 +418,9 @@ func TestDisablingUnderLoadFailsNoRequest(t *testing.T) {
 		})
 	}
 	for range 20 {
+		if err := h.log(t, "between"); err != nil {
+			t.Error(err)
+		}
 		if err := h.Disable(t.Context(), "b"); err != nil {
 			t.Error(err)
 		}
@@ -434,4 +437,34 @@ func TestDisablingUnderLoadFailsNoRequest(t *testing.T) {
 	for _, s := range f {
 		mustVerify(t, h, s.text())
 	}
+}
+
+func TestReplacingAHungDeviceDoesNotHang(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, f := newFakeHouse(t, nil, "d")
+		release := f["d"].block()
+		if err := h.log(t, "1"); err == nil {
+			t.Fatal("recorded by a hung device")
+		}
+		if err := h.Disable(t.Context(), "d"); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.log(t, "2"); err != nil {
+			t.Fatalf("no device is enabled: %v", err)
+		}
+		h.enable(t, "d", map[string]string{"type": "fake"})
+		if err := h.log(t, "3"); !errors.Is(err, fault.Unavailable) {
+			t.Fatalf("the new device cannot have written yet: %v", err)
+		}
+		release()
+		synctest.Wait()
+		if err := h.log(t, "4"); err != nil {
+			t.Fatal(err)
+		}
+		h.stop()
+		if d := cmp.Diff([]string{"1", "3", "4"}, f["d"].ids(t)); d != "" {
+			t.Error(d)
+		}
+		mustVerify(t, h, f["d"].text())
+	})
 }

@@ -220,7 +220,7 @@ func (b *Broker) newDevice(path string, row deviceRow) *device {
 	}
 	return &device{
 		row: desc, salt: row.Salt, fmt: newFormatter(opts.format, row.Salt), sink: sink, clock: b.cfg.Clock, log: b.cfg.Log, lim: lim,
-		stats: &deviceStats{}, free: b.recycle,
+		stats: &deviceStats{}, free: b.recycle, busy: b.cfg.Clock.Now(),
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), stopped: make(chan struct{}), reopen: make(chan struct{}, 1),
 		w: writer{
 			sink: sink, lim: lim, fsync: opts.fsync,

@@ -63,14 +63,18 @@ type Verifier struct {
 	signed uint64
 	// stranded are unproven lines before the chain began anew.
 	stranded uint64
-	odd      bool // the last line was no line of the log; a torn checkpoint must follow
-	oddAt    uint64
-	ended    bool // the last line was a checkpoint that ends a file
+	// begins are the first lines of chains: none may come twice.
+	begins map[[sha256.Size]byte]struct{}
+	odd    bool // the last line was no line of the log; a torn checkpoint must follow
+	oddAt  uint64
+	ended  bool // the last line was a checkpoint that ends a file
 }
 
 // NewVerifier returns a verifier that checks signatures with pub, or only the
 // chain if pub is nil.
-func NewVerifier(pub ed25519.PublicKey) *Verifier { return &Verifier{pub: pub} }
+func NewVerifier(pub ed25519.PublicKey) *Verifier {
+	return &Verifier{pub: pub, begins: map[[sha256.Size]byte]struct{}{}}
+}
 
 // Report returns what has been found so far.
 func (v *Verifier) Report() Report { return v.report }
@@ -133,6 +137,12 @@ func (v *Verifier) line(line []byte, whole bool) error {
 	}
 	v.before = v.chain
 	v.chain = chain{seq: f.seq, last: sha256.Sum256(line)}
+	if f.seq == 1 {
+		if _, again := v.begins[v.chain.last]; again {
+			return v.broken("repeats the beginning of the chain")
+		}
+		v.begins[v.chain.last] = struct{}{}
+	}
 	v.report.LastSeq, v.report.LastHash = v.chain.seq, v.chain.last
 	v.report.Unproven++
 	v.report.Complete = false
