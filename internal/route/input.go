@@ -95,6 +95,18 @@ func (in *input) add(pattern string, params []string, f reflect.StructField) {
 	in.fields = append(in.fields, field{Parameter: p, index: f.Index, decode: decode})
 }
 
+// Decode fills a struct with `json` tags from an object inside a request, by the
+// same rules as a whole request. Unknown members are ignored.
+func Decode(object []byte, dst any) error {
+	o, err := wire.ParseObject(object, wire.DefaultLimits)
+	if err != nil {
+		return err
+	}
+	v := reflect.ValueOf(dst).Elem()
+	in := inputOf(v.Type(), "", nil)
+	return in.bind(&Call{Verb: VerbWrite, Body: o}, v, nil)
+}
+
 func quoted(s string) []byte { return wire.AppendQuoted(nil, s) }
 
 func (in *input) parameters() []Parameter {

@@ -79,6 +79,9 @@ type Reply struct {
 	Accepted bool
 	// Warn is a warning that belongs to the answer itself.
 	Warn string
+	// Enveloped, if set, is a whole envelope that was encoded earlier: a
+	// wrapped answer.
+	Enveloped []byte
 	// Raw, if set, is the whole answer.
 	Raw *Bytes
 	// Issued asks the gate to register a lease for Data.

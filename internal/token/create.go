@@ -18,8 +18,8 @@ import (
 
 // Create makes a token from a record without handle, accessor and times. id is
 // the text to use, "" for a new one. also, if not nil, writes in the same
-// transaction.
-func (s *Store) Create(ctx context.Context, e Entry, id string, also func(store.Txn) error) (*Entry, string, error) {
+// transaction and may set the entity.
+func (s *Store) Create(ctx context.Context, e Entry, id string, also func(store.Txn, *Entry) error) (*Entry, string, error) {
 	if err := s.check(&e); err != nil {
 		return nil, "", err
 	}
@@ -37,7 +37,7 @@ func (s *Store) Create(ctx context.Context, e Entry, id string, also func(store.
 	}
 	if _, err := s.Store.Update(ctx, func(tx store.Txn) error {
 		if also != nil {
-			if err := also(tx); err != nil {
+			if err := also(tx, &e); err != nil {
 				return err
 			}
 		}
@@ -100,13 +100,13 @@ func (s *Store) check(e *Entry) error {
 	return nil
 }
 
-func (s *Store) createBatch(ctx context.Context, e Entry, also func(store.Txn) error) (*Entry, string, error) {
+func (s *Store) createBatch(ctx context.Context, e Entry, also func(store.Txn, *Entry) error) (*Entry, string, error) {
 	// Batch tokens end on whole seconds, as their record shows them.
 	e.Created = e.Created.Truncate(time.Second)
 	e.Expires = e.Created.Add(e.TTL)
 	e.Renewable = false
 	if also != nil {
-		if _, err := s.Store.Update(ctx, also); err != nil {
+		if _, err := s.Store.Update(ctx, func(tx store.Txn) error { return also(tx, &e) }); err != nil {
 			return nil, "", err
 		}
 	}
@@ -161,17 +161,15 @@ func due(e *Entry) expiry.Item {
 	return expiry.Item{Queue: store.System, Class: expiry.Token, ID: e.Handle, At: e.Expires}
 }
 
-// Login makes the token that an auth method's identity gets, in one
-// transaction with what the method stores. It returns the envelope's auth part.
-func (s *Store) Login(ctx context.Context, c *route.Call, id *route.Identity, confine func(store.Txn) store.Txn, tokenType string) (*route.Auth, *Entry, error) {
+// Login makes the token that an auth method's identity gets. also, if not nil,
+// writes in the same transaction what the method stores, and may set the
+// entity. tokenType is the mount's setting.
+func (s *Store) Login(ctx context.Context, c *route.Call, id *route.Identity, entity, tokenType string, also func(store.Txn, *Entry) error) (*route.Auth, *Entry, error) {
 	e, err := s.loginEntry(c, id, tokenType)
 	if err != nil {
 		return nil, nil, err
 	}
-	var also func(store.Txn) error
-	if id.Commit != nil {
-		also = func(tx store.Txn) error { return id.Commit(confine(tx)) }
-	}
+	e.EntityID = entity
 	entry, text, err := s.Create(ctx, e, "", also)
 	if err != nil {
 		return nil, nil, err

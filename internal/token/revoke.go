@@ -29,6 +29,22 @@ func (s *Store) Revoke(ctx context.Context, handle string) error {
 	return err
 }
 
+// RevokeWithin revokes a token in a transaction that is under way. Its tree must
+// be small.
+func (s *Store) RevokeWithin(tx store.Txn, handle string) error {
+	left := budget
+	return s.revokeWhole(tx, handle, &left)
+}
+
+// NamespaceOf returns the namespace of a token.
+func (s *Store) NamespaceOf(r store.Reader, handle string) (store.NamespaceID, error) {
+	e, err := get(r, handle)
+	if err != nil {
+		return 0, err
+	}
+	return e.NS, nil
+}
+
 // revokeWhole takes down a tree within tx, as long as the budget lasts.
 func (s *Store) revokeWhole(tx store.Txn, handle string, left *int) error {
 	pending := []string{handle}

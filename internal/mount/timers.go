@@ -1,0 +1,19 @@
+package mount
+
+import (
+	"time"
+
+	"github.com/cofferhq/coffer/internal/engine"
+	"github.com/cofferhq/coffer/internal/expiry"
+	"github.com/cofferhq/coffer/internal/store"
+)
+
+// Schedule sets the mount's timer in the engine's transaction.
+func (t timers) Schedule(tx store.Txn, name string, at time.Time) error {
+	return expiry.SetTimer(engine.Unconfine(tx), t.id, name, at)
+}
+
+// Cancel removes the mount's timer in the engine's transaction.
+func (t timers) Cancel(tx store.Txn, name string) error {
+	return expiry.CancelTimer(engine.Unconfine(tx), t.id, name)
+}
