@@ -129,37 +129,30 @@ type chainFields struct {
 // parseChain reads the closing member of a line without its line end.
 func parseChain(line []byte) (f chainFields, ok bool) {
 	at := bytes.LastIndex(line, []byte(chainMark))
-	if at < 0 || !bytes.HasSuffix(line, []byte(`"}}`)) {
+	if at < 0 {
 		return f, false
 	}
-	rest := line[at+len(chainMark):]
-	i := bytes.IndexByte(rest, ',')
-	if i < 0 {
+	seq, rest, ok := bytes.Cut(line[at+len(chainMark):], []byte(`,"prev":"`))
+	if !ok || len(rest) <= hexSum || rest[hexSum] != '"' {
 		return f, false
 	}
-	seq, err := strconv.ParseUint(string(rest[:i]), 10, 64)
-	if err != nil {
+	var err error
+	if f.seq, err = strconv.ParseUint(string(seq), 10, 64); err != nil || f.seq == 0 {
 		return f, false
 	}
-	f.seq = seq
-	const prevMark = `,"prev":"`
-	rest = rest[i:]
-	if !bytes.HasPrefix(rest, []byte(prevMark)) || len(rest) < len(prevMark)+hexSum+len(`"}}`) {
-		return f, false
-	}
-	rest = rest[len(prevMark):]
 	if _, err := hex.Decode(f.prev[:], rest[:hexSum]); err != nil {
 		return f, false
 	}
 	rest = rest[hexSum+1:]
 	if string(rest) == "}}" {
-		return f, line[len(line)-len(`"}}`)] == '"'
-	}
-	if !bytes.HasPrefix(rest, []byte(sigMark)) {
-		return f, false
+		return f, true
 	}
 	f.signed = len(line) - len(rest)
-	rest = rest[len(sigMark) : len(rest)-len(`"}}`)]
-	f.sig, err = base64.StdEncoding.AppendDecode(nil, rest)
-	return f, err == nil
+	sig, marked := bytes.CutPrefix(rest, []byte(sigMark))
+	sig, closed := bytes.CutSuffix(sig, []byte(`"}}`))
+	if !marked || !closed {
+		return f, false
+	}
+	f.sig, err = base64.StdEncoding.AppendDecode(nil, sig)
+	return f, err == nil && len(f.sig) > 0
 }
