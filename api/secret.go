@@ -28,7 +28,7 @@ type Auth struct {
 	Accessor         string            `json:"accessor"`
 	Policies         []string          `json:"policies"`
 	TokenPolicies    []string          `json:"token_policies"`
-	IdentityPolicies []string          `json:"identity_policies,omitempty"`
+	IdentityPolicies []string          `json:"identity_policies"`
 	Metadata         map[string]string `json:"metadata"`
 	Orphan           bool              `json:"orphan"`
 	EntityID         string            `json:"entity_id"`

@@ -101,7 +101,7 @@ func (c *call) auditList(ctx context.Context, detailed bool) error {
 	t := newTable(header...)
 	for _, path := range sortedKeys(devices) {
 		d := devices[path]
-		row := []string{path, d.Type, orNA(d.Description)}
+		row := []string{path, d.Type, d.Description}
 		if detailed {
 			replication := "replicated"
 			if d.Local {

@@ -110,12 +110,14 @@ type result struct {
 	out, err string
 }
 
-func (s *shell) run(args ...string) result {
+func (s *shell) run(args ...string) result { return s.runAs("coffer", args...) }
+
+func (s *shell) runAs(name string, args ...string) result {
 	var out, errs bytes.Buffer
 	app := s.app
 	app.Stdio = cli.Stdio{In: strings.NewReader(s.stdin), Out: &out, Err: &errs}
 	app.Env = func(name string) string { return s.env[name] }
-	code := app.Main(context.Background(), append([]string{"coffer"}, args...))
+	code := app.Main(context.Background(), append([]string{name}, args...))
 	return result{code, out.String(), errs.String()}
 }
 

@@ -145,7 +145,7 @@ func (a *App) usage(w io.Writer, cmd *command, path []string) {
 		fmt.Fprintf(w, "\nRun \"%s <command> -help\" for the flags of a command.\n", line)
 		return
 	}
-	fmt.Fprintf(w, "Usage: %s [flags] %s\n\n%s.\n", line, cmd.args, cmd.short)
+	fmt.Fprintf(w, "Usage: %s\n\n%s.\n", strings.TrimSpace(line+" [flags] "+cmd.args), cmd.short)
 	if cmd.long != "" {
 		fmt.Fprintf(w, "\n%s\n", strings.TrimSpace(strings.ReplaceAll(cmd.long, "{name}", a.name)))
 	}

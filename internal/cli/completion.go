@@ -83,13 +83,29 @@ func (a *App) complete(words []string) {
 	if len(words) == 0 {
 		words = []string{""}
 	}
+	words, typed := joinAssignment(words)
 	done, last := words[:len(words)-1], words[len(words)-1]
 	_, cmd, rest := a.commands().find(done)
 	for _, candidate := range a.candidates(cmd, rest, last) {
 		if strings.HasPrefix(candidate, last) {
-			fmt.Fprintln(a.Out, candidate)
+			fmt.Fprintln(a.Out, strings.TrimPrefix(candidate, typed))
 		}
 	}
+}
+
+// joinAssignment undoes what bash does to -flag=value, which is to hand over
+// three words; it wants to hear the value without what comes before it.
+func joinAssignment(words []string) (joined []string, typed string) {
+	n := len(words)
+	switch {
+	case n >= 2 && words[n-1] == "=":
+		typed = words[n-2] + "="
+		return append(words[:n-2:n-2], typed), typed
+	case n >= 3 && words[n-2] == "=":
+		typed = words[n-3] + "="
+		return append(words[:n-3:n-3], typed+words[n-1]), typed
+	}
+	return words, ""
 }
 
 func (a *App) candidates(cmd *command, rest []string, last string) []string {

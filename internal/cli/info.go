@@ -81,7 +81,7 @@ func runVersionHistory(ctx context.Context, c *call) error {
 	}
 	t := newTable("Version", "Installation Time", "Build Date")
 	for _, k := range keys {
-		t.row(k, info[k].Installed, orNA(info[k].BuildDate))
+		t.row(k, info[k].Installed, info[k].BuildDate)
 	}
 	return c.tableValue(s, t)
 }

@@ -138,7 +138,7 @@ func (c *call) kvGet(ctx context.Context, mount string, version int) error {
 	c.warn(s.Warnings)
 	c.secretPath(path)
 	if metadata, ok := data["metadata"].(map[string]any); ok {
-		section(c.Out, "Metadata", versionTable(metadata))
+		section(c.Out, "Metadata", fieldTable(metadata))
 	}
 	if inner != nil {
 		fmt.Fprintln(c.Out)
@@ -179,20 +179,6 @@ func fieldTable(data map[string]any) *table {
 	t := newTable("Key", "Value")
 	for _, k := range sortedKeys(data) {
 		t.add(k, data[k])
-	}
-	return t
-}
-
-// versionTable is a table of a version's properties, in which an empty
-// deletion time reads as none.
-func versionTable(metadata map[string]any) *table {
-	t := newTable("Key", "Value")
-	for _, k := range sortedKeys(metadata) {
-		if metadata[k] == "" {
-			t.add(k, "n/a")
-			continue
-		}
-		t.add(k, metadata[k])
 	}
 	return t
 }
@@ -253,7 +239,7 @@ func (c *call) versionWritten(s *api.Secret, path string) error {
 	}
 	c.warn(s.Warnings)
 	c.secretPath(path)
-	section(c.Out, "Metadata", versionTable(metadata))
+	section(c.Out, "Metadata", fieldTable(metadata))
 	return nil
 }
 

@@ -140,7 +140,7 @@ func (c *call) kvMetadataGet(ctx context.Context, mount string) error {
 			continue
 		}
 		fmt.Fprintln(c.Out)
-		section(c.Out, "Version "+number, versionTable(fields))
+		section(c.Out, "Version "+number, fieldTable(fields))
 	}
 	return nil
 }

@@ -214,9 +214,9 @@ func (k mountKind) runList(ctx context.Context, c *call, detailed bool) error {
 		t := newTable(header...)
 		for _, path := range sortedKeys(mounts) {
 			m := mounts[path]
-			row := []string{path, m.Type, m.Accessor, orNA(m.Description)}
+			row := []string{path, m.Type, m.Accessor, m.Description}
 			if k.auth {
-				row = append(row, orNA(m.PluginVersion))
+				row = append(row, m.PluginVersion)
 			}
 			t.row(row...)
 		}
@@ -239,9 +239,9 @@ func detailedMounts(mounts map[string]api.Mount) *table {
 		if m.Local {
 			replication = "local"
 		}
-		t.row(path, m.Type, m.Accessor, ttl(m.Config.DefaultLeaseTTL), ttl(m.Config.MaxLeaseTTL), orNA(m.Config.TokenType),
+		t.row(path, m.Type, m.Accessor, ttl(m.Config.DefaultLeaseTTL), ttl(m.Config.MaxLeaseTTL), m.Config.TokenType,
 			cell(m.Config.ForceNoCache), replication, cell(m.SealWrap), cell(m.ExternalEntropyAccess), cell(m.Options),
-			orNA(m.Description), m.UUID, orNA(m.PluginVersion), orNA(m.RunningPluginVersion), orNA(m.RunningSHA256), orNA(m.DeprecationStatus))
+			m.Description, m.UUID, m.PluginVersion, m.RunningPluginVersion, m.RunningSHA256, m.DeprecationStatus)
 	}
 	return t
 }

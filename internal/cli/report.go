@@ -1,10 +1,10 @@
 package cli
 
 import (
+	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
@@ -55,8 +55,9 @@ func (c *call) report(err error) int {
 		}
 		return exit.code
 	case errors.As(err, &usage):
-		fmt.Fprintf(c.Err, "%s\n\nUsage: %s %s [flags] %s\nRun \"%s %s -help\" for the flags.\n",
-			usage, c.name, strings.Join(c.path, " "), c.cmd.args, c.name, strings.Join(c.path, " "))
+		line := strings.Join(append([]string{c.name}, c.path...), " ")
+		fmt.Fprintf(c.Err, "%s\n\nUsage: %s\nRun \"%s -help\" for the flags.\n",
+			usage, strings.TrimSpace(line+" [flags] "+c.cmd.args), line)
 		return exitLocal
 	}
 	doing := ""
@@ -101,7 +102,7 @@ func (c *call) describe(e *api.Error) string {
 // fromConnection reports whether err arose between us and the server.
 func fromConnection(err error) bool {
 	var u *url.Error
-	return errors.As(err, &u) && !errors.Is(err, fs.ErrNotExist)
+	return errors.As(err, &u) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // connectionText drops the method and URL that net/http puts before its errors
@@ -131,7 +132,7 @@ func (c *call) hint(err error) string {
 		return c.refusalHint(refusal)
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT) && fromConnection(err):
 		return fmt.Sprintf("Nothing listens at %s. Start a server with \"%s server -dev\", or say where yours is\nwith VAULT_ADDR or -address.", address, c.name)
-	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
+	case errors.Is(err, http.ErrSchemeMismatch):
 		return fmt.Sprintf("The server speaks plain HTTP: use http:// instead of https://, for instance\nexport VAULT_ADDR='%s'", strings.Replace(address, "https://", "http://", 1))
 	case errors.As(err, &unknown):
 		return "The server's certificate is signed by an authority this machine does not trust: name it with\nVAULT_CACERT or -ca-cert."

@@ -76,7 +76,7 @@ func (o statusOutput) table() *table {
 		t.add("Seal Migration in Progress", true)
 	}
 	t.add("Version", s.Version)
-	t.add("Build Date", orNA(s.BuildDate))
+	t.add("Build Date", s.BuildDate)
 	t.add("Storage Type", s.StorageType)
 	if s.ClusterName != "" {
 		t.add("Cluster Name", s.ClusterName)
@@ -93,7 +93,7 @@ func (o statusOutput) addLeader(t *table) {
 		return
 	}
 	if !o.Sealed {
-		t.add("HA Cluster", orNA(l.LeaderClusterAddress))
+		t.add("HA Cluster", l.LeaderClusterAddress)
 		mode := "standby"
 		if l.IsSelf {
 			mode = "active"
@@ -104,7 +104,7 @@ func (o statusOutput) addLeader(t *table) {
 		if l.IsSelf {
 			t.add("Active Since", l.ActiveTime)
 		} else {
-			t.add("Active Node Address", orNA(l.LeaderAddress))
+			t.add("Active Node Address", l.LeaderAddress)
 		}
 	}
 	if l.RaftCommittedIndex > 0 {
@@ -113,11 +113,4 @@ func (o statusOutput) addLeader(t *table) {
 	if l.RaftAppliedIndex > 0 {
 		t.add("Raft Applied Index", l.RaftAppliedIndex)
 	}
-}
-
-func orNA(s string) string {
-	if s == "" {
-		return "n/a"
-	}
-	return s
 }

@@ -27,7 +27,20 @@ func newTable(header ...string) *table {
 	return t
 }
 
-func (t *table) row(cells ...string) { *t = append(*t, cells) }
+// row appends a row; an empty cell reads n/a.
+func (t *table) row(cells ...string) {
+	for i, c := range cells {
+		cells[i] = orNA(c)
+	}
+	*t = append(*t, cells)
+}
+
+func orNA(s string) string {
+	if s == "" {
+		return "n/a"
+	}
+	return s
+}
 
 // add appends a row of a name and a value.
 func (t *table) add(name string, value any) { t.row(name, cell(value)) }

@@ -143,7 +143,10 @@ func (h *helperProgram) run(ctx context.Context, verb, input string) (string, er
 	var out, complaint bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &complaint
 	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("running the token helper %s %s: %w: %s", h.path, verb, err, strings.TrimSpace(complaint.String()))
+		if said := strings.TrimSpace(complaint.String()); said != "" {
+			err = fmt.Errorf("%w: %s", err, said)
+		}
+		return "", fmt.Errorf("running the token helper %s %s: %w", h.path, verb, err)
 	}
 	return strings.TrimSpace(out.String()), nil
 }
