@@ -187,6 +187,11 @@ func (b *Barrier) hold() (*ring, error) {
 func (b *Barrier) rewrite(ctx context.Context, root Key, change func(*keyring) error, also func(raw, sealed store.Txn) error) error {
 	b.writing.Lock()
 	defer b.writing.Unlock()
+	return b.rewriteLocked(ctx, root, change, also)
+}
+
+// rewriteLocked is rewrite for callers that hold writing.
+func (b *Barrier) rewriteLocked(ctx context.Context, root Key, change func(*keyring) error, also func(raw, sealed store.Txn) error) error {
 	flushed := make(map[*termCipher]uint64)
 	_, err := b.inner.Update(ctx, func(t store.Txn) error {
 		clear(flushed)
@@ -252,13 +257,17 @@ func (b *Barrier) RotateRoot(ctx context.Context, root Key, also func(raw, seale
 	return b.rewrite(ctx, root, func(*keyring) error { return nil }, also)
 }
 
-// Persist stores the counts of encryptions. The server calls it before it
-// seals or stops.
+// Persist stores the counts of encryptions, unless another change of the
+// keyring is under way, which does it as well. It is called before sealing.
 func (b *Barrier) Persist(ctx context.Context) error {
 	if r := b.ring.Load(); r == nil || r.newest.pending.Load() == 0 {
 		return nil
 	}
-	return b.rewrite(ctx, Key{}, func(*keyring) error { return nil }, nil)
+	if !b.writing.TryLock() {
+		return nil
+	}
+	defer b.writing.Unlock()
+	return b.rewriteLocked(ctx, Key{}, func(*keyring) error { return nil }, nil)
 }
 
 // CheckRotation installs a new data key if the rotation settings ask for one

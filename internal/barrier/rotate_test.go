@@ -252,3 +252,59 @@ func TestSnapshotAheadOfTheFeed(t *testing.T) {
 type deaf struct{ store.Store }
 
 func (deaf) Watch(store.Watcher) func() { return func() {} }
+
+// TestOlderSnapshotIsFollowed installs a snapshot from before a change of the
+// root key under a running barrier: its data keys open the handover.
+func TestOlderSnapshotIsFollowed(t *testing.T) {
+	inner := &resettable{Store: mem.New()}
+	cfg := barrier.Config{ClusterID: "cluster-a"}
+	root := create(t, inner, cfg)
+	b := open(t, inner, root, cfg)
+	put(t, b, key("a"), []byte("x"))
+	old, err := get(t, inner, keyringKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.RotateRoot(t.Context(), newKey(t), nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Rotate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	resets := 0
+	defer b.Watch(func(c store.Commit) {
+		if c.Reset {
+			resets++
+		}
+	})()
+	inner.silent = true
+	put(t, inner, keyringKey, old)
+	inner.silent = false
+	inner.watcher(store.Commit{Reset: true})
+	if err := b.VerifyRoot(root); err != nil || resets != 1 {
+		t.Errorf("root key: %v; %d resets", err, resets)
+	}
+	if got := status(t, b).Term; got != 1 {
+		t.Errorf("term %d", got)
+	}
+	if got, err := get(t, b, key("a")); err != nil || string(got) != "x" {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// resettable is a store that can hide commits and stand for one that had a
+// snapshot installed.
+type resettable struct {
+	store.Store
+	watcher store.Watcher
+	silent  bool
+}
+
+func (r *resettable) Watch(w store.Watcher) func() {
+	r.watcher = w
+	return r.Store.Watch(func(c store.Commit) {
+		if !r.silent {
+			w(c)
+		}
+	})
+}

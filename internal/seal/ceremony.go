@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cofferhq/coffer/internal/barrier"
@@ -25,6 +26,9 @@ var (
 
 // checkInterval is how often [Ceremony.Run] looks whether the data key is due.
 const checkInterval = 5 * time.Minute
+
+// persistTimeout bounds how long sealing waits for the store.
+const persistTimeout = 2 * time.Second
 
 // Config is what a [Ceremony] works with.
 type Config struct {
@@ -48,7 +52,8 @@ type Config struct {
 	// not keep b, and may be called again when the transaction is retried.
 	NewRootToken func(ctx context.Context, b *barrier.Barrier) (string, error)
 	// Unsealed builds what serves requests over b and publishes it. An error
-	// leaves the server sealed. It must not call the Ceremony.
+	// leaves the server sealed. ctx ends with the request that gave the last
+	// share. It must not call the Ceremony, but for Status.
 	Unsealed func(ctx context.Context, b *barrier.Barrier) error
 	// Sealed takes back what Unsealed published. It must not call the Ceremony
 	// nor wait for running requests: sealing is one of them. The barrier
@@ -83,13 +88,26 @@ type Ceremony struct {
 	cfg  Config
 	lost chan error // from the barrier to Run; holds one
 
+	// current and shown are written under mu and read without it, so that the
+	// seal status answers while a ceremony works or waits for the store.
+	current atomic.Pointer[barrier.Barrier] // nil while sealed
+	shown   atomic.Pointer[progress]
+
 	mu       sync.Mutex
-	barrier  *barrier.Barrier // nil while sealed
-	failures int              // attempts to unseal that failed since it last worked
+	failures int // attempts to unseal that failed since it last worked
 	unseal   tally
 	rekey    rekey
 	newRoot  rootGeneration
 }
+
+// progress is what the seal status shows of the shares given to unseal.
+type progress struct {
+	shares int
+	nonce  string
+}
+
+// show makes the progress of unsealing visible.
+func (c *Ceremony) show() { c.shown.Store(&progress{len(c.unseal.shares), c.unseal.nonce}) }
 
 // New returns the ceremony over a store, sealed.
 func New(cfg Config) (*Ceremony, error) {
@@ -108,7 +126,9 @@ func New(cfg Config) (*Ceremony, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Ceremony{cfg: cfg, lost: make(chan error, 1)}, nil
+	c := &Ceremony{cfg: cfg, lost: make(chan error, 1)}
+	c.show()
+	return c, nil
 }
 
 // Run rotates the data key when it is due and seals when the keyring was lost,
@@ -144,17 +164,11 @@ func (c *Ceremony) checkRotation(ctx context.Context) {
 
 // Barrier returns the barrier, or [barrier.ErrSealed].
 func (c *Ceremony) Barrier() (*barrier.Barrier, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.opened()
-}
-
-// opened is Barrier for callers that hold mu.
-func (c *Ceremony) opened() (*barrier.Barrier, error) {
-	if c.barrier == nil {
+	b := c.current.Load()
+	if b == nil {
 		return nil, barrier.ErrSealed
 	}
-	return c.barrier, nil
+	return b, nil
 }
 
 // config reads the stored configuration.
@@ -179,34 +193,38 @@ func (c *Ceremony) barrierConfig(clusterID string) barrier.Config {
 }
 
 // Seal closes the barrier and forgets every ceremony under way. Sealing what is
-// sealed does nothing.
+// sealed does nothing. The barrier closes at once, also when a ceremony holds
+// on to a store that does not answer; then the ceremony is waited for.
 func (c *Ceremony) Seal(ctx context.Context) {
+	c.close(ctx)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.unseal.end()
+	c.close(ctx) // what an unseal under way has opened meanwhile
+	c.forget()
 	c.rekey.end()
 	c.newRoot.end()
-	if c.barrier == nil {
+}
+
+func (c *Ceremony) close(ctx context.Context) {
+	b := c.current.Swap(nil)
+	if b == nil {
 		return
 	}
 	c.cfg.Sealed(ctx)
-	if err := c.barrier.Persist(ctx); err != nil && !errors.Is(err, fault.Standby) {
+	// Sealing must not wait for a store that has come to a standstill: the
+	// count of encryptions matters less.
+	brief, cancel := context.WithTimeout(ctx, persistTimeout)
+	defer cancel()
+	if err := b.Persist(brief); err != nil && !errors.Is(err, fault.Standby) {
 		c.cfg.Log.Warn("storing the count of encryptions", "error", err)
 	}
-	_ = c.barrier.Close()
-	c.barrier = nil
+	_ = b.Close()
 	c.cfg.Log.Info("sealed")
 }
 
-// Status describes the seal.
+// Status describes the seal. It does not wait for a ceremony at work.
 func (c *Ceremony) Status(ctx context.Context) (Status, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.status(ctx)
-}
-
-func (c *Ceremony) status(ctx context.Context) (Status, error) {
-	s := Status{Type: TypeShamir, Sealed: c.barrier == nil, Version: c.cfg.Version, StorageType: c.cfg.StorageType}
+	s := Status{Type: TypeShamir, Sealed: c.current.Load() == nil, Version: c.cfg.Version, StorageType: c.cfg.StorageType}
 	config, info, err := c.config(ctx)
 	if errors.Is(err, errNotInitialized) {
 		return s, nil
@@ -215,10 +233,12 @@ func (c *Ceremony) status(ctx context.Context) (Status, error) {
 		return Status{}, fmt.Errorf("reading seal status: %w", err)
 	}
 	s.Type, s.Initialized, s.Shares, s.Threshold = config.Type, true, config.Shares, config.Threshold
-	s.Progress, s.Nonce = len(c.unseal.shares), c.unseal.nonce
 	if !s.Sealed {
 		s.ClusterID, s.ClusterName = info.ID, info.Name
+		return s, nil
 	}
+	given := c.shown.Load()
+	s.Progress, s.Nonce = given.shares, given.nonce
 	return s, nil
 }
 

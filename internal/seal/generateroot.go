@@ -54,7 +54,7 @@ func (c *Ceremony) RootTokenStatus(ctx context.Context) (RootTokenStatus, error)
 }
 
 func (c *Ceremony) rootTokenStatus(ctx context.Context) (RootTokenStatus, error) {
-	if _, err := c.opened(); err != nil {
+	if _, err := c.Barrier(); err != nil {
 		return RootTokenStatus{}, err
 	}
 	config, _, err := c.config(ctx)
@@ -79,7 +79,7 @@ func (c *Ceremony) StartRootToken(ctx context.Context, who Authority, in RootTok
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, err := c.opened(); err != nil {
+	if _, err := c.Barrier(); err != nil {
 		return RootTokenStatus{}, err
 	}
 	if c.newRoot.tally.nonce != "" {
@@ -139,7 +139,7 @@ func (c *Ceremony) UpdateRootToken(ctx context.Context, who Authority, in ShareR
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	b, err := c.opened()
+	b, err := c.Barrier()
 	if err != nil {
 		return RootTokenStatus{}, err
 	}

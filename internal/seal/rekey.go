@@ -41,7 +41,7 @@ func (c *Ceremony) RekeyStatus(ctx context.Context) (RekeyStatus, error) {
 }
 
 func (c *Ceremony) rekeyStatus(ctx context.Context) (RekeyStatus, error) {
-	if _, err := c.opened(); err != nil {
+	if _, err := c.Barrier(); err != nil {
 		return RekeyStatus{}, err
 	}
 	config, _, err := c.config(ctx)
@@ -67,7 +67,7 @@ func (c *Ceremony) StartRekey(ctx context.Context, who Authority, in RekeyReques
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, err := c.opened(); err != nil {
+	if _, err := c.Barrier(); err != nil {
 		return RekeyStatus{}, err
 	}
 	if c.rekey.old.nonce != "" {
@@ -106,7 +106,7 @@ func (c *Ceremony) mayCancel(who Authority, t *tally, in CancelRequest) error {
 	if err := who.check(); err != nil {
 		return err
 	}
-	if _, err := c.opened(); err != nil {
+	if _, err := c.Barrier(); err != nil {
 		return err
 	}
 	if t.nonce == "" || who.Sudo && in.Nonce == "" {
@@ -123,7 +123,7 @@ func (c *Ceremony) UpdateRekey(ctx context.Context, who Authority, in ShareReque
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	b, err := c.opened()
+	b, err := c.Barrier()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -230,7 +230,7 @@ func (c *Ceremony) VerifyRekeyStatus(context.Context) (VerifyStatus, error) {
 }
 
 func (c *Ceremony) verifyStatus() (VerifyStatus, error) {
-	if _, err := c.opened(); err != nil {
+	if _, err := c.Barrier(); err != nil {
 		return VerifyStatus{}, err
 	}
 	r := &c.rekey
@@ -270,7 +270,7 @@ func (c *Ceremony) VerifyRekey(ctx context.Context, who Authority, in ShareReque
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	b, err := c.opened()
+	b, err := c.Barrier()
 	if err != nil {
 		return nil, nil, err
 	}

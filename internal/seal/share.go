@@ -38,7 +38,7 @@ func combine(shares [][]byte, threshold int) (barrier.Key, error) {
 // parseShare decodes a share of a seal with that many shares.
 func parseShare(text wire.Secret, shares int) ([]byte, error) {
 	if text == "" {
-		return nil, fault.New(fault.Invalid, "'key' must be specified in request body as JSON, or 'reset' set to true")
+		return nil, fault.New(fault.Invalid, "'key' must be a share, hexadecimal or base64")
 	}
 	want := barrier.KeySize + 1
 	if shares == 1 {

@@ -18,15 +18,15 @@ func (c *Ceremony) Unseal(ctx context.Context, in UnsealRequest) (Status, error)
 		_, err := parseShare("", 0)
 		return Status{}, err
 	}
-	if c.barrier != nil {
+	if c.current.Load() != nil {
 		if in.Reset {
 			return Status{}, fault.New(fault.Invalid, "Vault is already unsealed")
 		}
-		return c.status(ctx)
+		return c.Status(ctx)
 	}
 	if in.Reset {
-		c.unseal.end()
-		return c.status(ctx)
+		c.forget()
+		return c.Status(ctx)
 	}
 	config, info, err := c.config(ctx)
 	if err != nil {
@@ -42,20 +42,26 @@ func (c *Ceremony) Unseal(ctx context.Context, in UnsealRequest) (Status, error)
 		}
 	}
 	c.unseal.add(share)
+	c.show()
 	c.cfg.Log.Info("share given to unseal", "progress", len(c.unseal.shares), "threshold", config.Threshold)
 	if len(c.unseal.shares) < config.Threshold {
-		return c.status(ctx)
+		return c.Status(ctx)
 	}
-	defer c.unseal.end()
+	defer c.forget()
 	if err := c.open(ctx, config, info); err != nil {
 		c.failures++
 		c.cfg.Log.Warn("unsealing", "failures", c.failures, "error", err)
 		return Status{}, err
 	}
-	c.unseal.end()
 	c.failures = 0
 	c.cfg.Log.Info("unsealed")
-	return c.status(ctx)
+	return c.Status(ctx)
+}
+
+// forget drops the shares given to unseal.
+func (c *Ceremony) forget() {
+	c.unseal.end()
+	c.show()
 }
 
 // open opens the barrier with the shares collected and has the server built.
@@ -78,6 +84,6 @@ func (c *Ceremony) open(ctx context.Context, config sealConfig, info clusterInfo
 		_ = b.Close()
 		return fmt.Errorf("starting after unseal: %w", err)
 	}
-	c.barrier = b
+	c.current.Store(b)
 	return nil
 }

@@ -1,10 +1,12 @@
 package seal_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,6 +21,7 @@ import (
 	"github.com/cofferhq/coffer/internal/store"
 	"github.com/cofferhq/coffer/internal/store/mem"
 	"github.com/cofferhq/coffer/internal/store/storetest"
+	"github.com/cofferhq/coffer/internal/wire"
 )
 
 func TestInitRefusals(t *testing.T) {
@@ -350,4 +353,56 @@ func TestDataKeyRotatesByItself(t *testing.T) {
 		cancel()
 		<-done
 	})
+}
+
+// TestSealingDoesNotWait seals while a rotation hangs in the store, and asks
+// for the status.
+func TestSealingDoesNotWait(t *testing.T) {
+	h := &hanging{Store: mem.New(), entered: make(chan struct{})}
+	srv := start(t, h)
+	keys := srv.initialize(t, 1, 1)
+	srv.mustUnseal(t, keys...)
+	st, err := srv.StartRekey(t.Context(), sudo, seal.RekeyRequest{Shares: 1, Threshold: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.hang.Store(true)
+	ctx, cancel := contextWithCancel(t)
+	rekeyed, closed := make(chan error), make(chan struct{})
+	go func() {
+		_, _, err := srv.UpdateRekey(ctx, sudo, seal.ShareRequest{Key: wire.Secret(keys[0]), Nonce: st.Nonce})
+		rekeyed <- err
+	}()
+	<-h.entered
+	go func() {
+		srv.Seal(t.Context())
+		close(closed)
+	}()
+	<-srv.sealed
+	if st, err := srv.Status(t.Context()); err != nil || !st.Sealed {
+		t.Errorf("status: %+v, %v", st, err)
+	}
+	cancel()
+	if err := <-rekeyed; !errors.Is(err, context.Canceled) {
+		t.Errorf("rekey: %v", err)
+	}
+	<-closed
+	h.hang.Store(false)
+	srv.mustUnseal(t, keys...)
+}
+
+// hanging is a store whose updates, when told to, wait for their context.
+type hanging struct {
+	store.Store
+	hang    atomic.Bool
+	entered chan struct{}
+}
+
+func (h *hanging) Update(ctx context.Context, fn func(store.Txn) error) (store.Index, error) {
+	if h.hang.Load() {
+		close(h.entered)
+		<-ctx.Done()
+		return 0, ctx.Err()
+	}
+	return h.Store.Update(ctx, fn)
 }
