@@ -72,6 +72,7 @@ type Broker struct {
 
 	mu      sync.Mutex
 	unwatch func()               // guarded by mu
+	current []*device            // of the last view that could be built; guarded by mu
 	fresh   []*device            // to be started by Run; guarded by mu
 	retired []*device            // to be stopped by Run; guarded by mu
 	writers map[string][]*device // devices not known to have stopped, by target; guarded by mu
@@ -286,10 +287,9 @@ func (b *Broker) close() error {
 		stop()
 	}
 	b.mu.Lock()
-	v := b.view.Swap(nil)
-	if v != nil {
-		b.retired = append(b.retired, v.devices...)
-	}
+	b.view.Store(nil)
+	b.retired = append(b.retired, b.current...)
+	b.current = nil
 	b.mu.Unlock()
 	b.startAndStop()
 	b.mu.Lock()
@@ -303,6 +303,9 @@ func (b *Broker) close() error {
 		select {
 		case <-d.stopped:
 		case <-late:
+			for _, d := range left {
+				d.abandon()
+			}
 			return fmt.Errorf("ending audit device %s: it is blocked", d.row.Path)
 		}
 	}

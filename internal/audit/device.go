@@ -2,7 +2,6 @@ package audit
 
 import (
 	"bytes"
-	"context"
 	"log/slog"
 	"sync"
 	"time"
@@ -36,12 +35,15 @@ type batch struct {
 func (b *batch) reset() {
 	clear(b.lines) // raw devices hold secrets in clear
 	b.lines = b.lines[:0]
-	if cap(b.lines) > maxPooledBuffer {
+	if cap(b.lines) > maxKeptBatch {
 		b.lines = nil
 	}
 	clear(b.items)
 	b.items = b.items[:0]
 }
+
+// maxKeptBatch bounds the buffers of a device that are kept for reuse.
+const maxKeptBatch = 1 << 20
 
 // device is an enabled audit device: a queue in front of a sink, and the
 // goroutine that empties it.
@@ -297,13 +299,12 @@ func (d *device) requeueLocked(written int) {
 	d.pending.items = items
 }
 
-// shut stops the device and waits until its writer has ended or ctx has.
-func (d *device) shut(ctx context.Context) error {
-	close(d.stop)
-	select {
-	case <-d.stopped:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+// abandon gives up a device whose sink does not come back: whoever waits is
+// told.
+func (d *device) abandon() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.gone = true
+	d.reportLocked(d.flight.items, false)
+	d.reportLocked(d.pending.items, false)
 }

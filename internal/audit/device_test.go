@@ -468,3 +468,32 @@ func TestReplacingAHungDeviceDoesNotHang(t *testing.T) {
 		mustVerify(t, h, f["d"].text())
 	})
 }
+
+func TestShutdownGivesAHungDeviceUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, f := newFakeHouse(t, nil, "good", "hung")
+		release := f["hung"].block()
+		if err := h.log(t, "1"); err != nil {
+			t.Fatal(err)
+		}
+		p := h.Begin(record("2"))
+		began := time.Now()
+		h.stop()
+		if took := time.Since(began); took > 3*time.Second {
+			t.Errorf("the end took %v", took)
+		}
+		if err := p.Wait(t.Context()); err != nil {
+			t.Errorf("the healthy device had time: %v", err)
+		}
+		if d := cmp.Diff([]string{"1", "2"}, f["good"].ids(t)); d != "" {
+			t.Error(d)
+		}
+		if r := mustVerify(t, h, f["good"].text()); !r.Complete {
+			t.Errorf("%+v", r)
+		}
+		if err := h.log(t, "3"); !errors.Is(err, fault.Unavailable) {
+			t.Errorf("after the end: %v", err)
+		}
+		release()
+	})
+}

@@ -171,7 +171,6 @@ func (e *encoder) request(r *Request, headers *headerSet) {
 	e.num("wrap_ttl", int64(r.WrapTTL/time.Second))
 	e.headers(r.Headers, headers)
 	e.str("client_certificate_serial_number", r.ClientCertificateSerialNumber)
-	e.str("request_uri", r.URI)
 	e.close()
 }
 

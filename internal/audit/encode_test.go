@@ -28,7 +28,6 @@ func sampleLogin() *audit.Record {
 	request.Request.WrapTTL = 5 * time.Minute
 	request.Request.PolicyOverride = true
 	request.Request.ClientCertificateSerialNumber = "57:3a"
-	request.Request.URI = "/v1/auth/userpass/login/alice"
 	request.Request.Headers = []audit.Header{
 		{Name: "X-Hashed", Values: []string{"header-canary", "second"}},
 		{Name: "X-Clear", Values: []string{"shown"}},

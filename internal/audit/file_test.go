@@ -205,6 +205,31 @@ func TestChainGoesOnFromARotatedFile(t *testing.T) {
 	}
 }
 
+// An audit log of another server can be gone on with in place.
+func TestForeignFileIsContinued(t *testing.T) {
+	for name, old := range map[string]string{
+		"whole lines":  "{\"type\":\"request\"}\n{\"type\":\"response\"}\n",
+		"an open line": "{\"type\":\"request\"}\n{\"type\":\"resp",
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "audit.log")
+			if err := os.WriteFile(path, []byte(old), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			h := newHouse(t, nil)
+			h.enable(t, "file", map[string]string{"file_path": path})
+			if err := h.log(t, "1"); err != nil {
+				t.Fatal(err)
+			}
+			h.stop()
+			r, ids := verifyFiles(t, h, path)
+			if len(ids) != 1 || r.Foreign != 2 || r.Entries != 1 || r.FirstSeq != 1 {
+				t.Errorf("%v %+v", ids, r)
+			}
+		})
+	}
+}
+
 func TestFilesThatAreRefused(t *testing.T) {
 	dir := t.TempDir()
 	fifo := filepath.Join(dir, "pipe")

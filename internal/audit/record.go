@@ -118,7 +118,6 @@ type Request struct {
 	WrapTTL                       time.Duration
 	Headers                       []Header
 	ClientCertificateSerialNumber string
-	URI                           string
 }
 
 // Response describes what is answered.

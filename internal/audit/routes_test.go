@@ -248,6 +248,7 @@ func TestUnusableRowsFailClosed(t *testing.T) {
 	for name, row := range map[string]string{
 		"an unknown type": `{"type":"gone","salt":"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="}`,
 		"bad options":     `{"type":"file","options":{"file_path":"discard","mode":"0777"},"salt":"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="}`,
+		"no JSON":         `{"type":`,
 		"no salt":         `{"type":"file","options":{"file_path":"discard"}}`,
 		"a short salt":    `{"type":"file","options":{"file_path":"discard"},"salt":"AAAA"}`,
 	} {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -61,9 +62,16 @@ func (b *Broker) Load(ctx context.Context) error {
 		stop()
 		return errors.New("audit: loaded twice")
 	}
-	defer b.mu.Unlock()
 	b.unwatch = stop
-	return b.rebuildLocked(ctx)
+	err := b.rebuildLocked(ctx)
+	if err != nil {
+		b.unwatch = nil
+	}
+	b.mu.Unlock()
+	if err != nil {
+		stop()
+	}
+	return err
 }
 
 // ensureRootSalt makes the root salt if there are declared devices and none has
@@ -106,6 +114,9 @@ func (b *Broker) follow(ctx context.Context, c store.Commit) {
 	}
 	// The load's context may be over; a view must follow all the same.
 	if err := b.rebuildLocked(context.WithoutCancel(ctx)); err != nil {
+		// Which devices are enabled is not known: nothing passes until the
+		// next change that can be followed.
+		b.view.Store(nil)
 		b.cfg.Log.Error("following the audit table", "error", err)
 	}
 }
@@ -116,10 +127,10 @@ func (b *Broker) rebuildLocked(ctx context.Context) error {
 	var rows map[string]deviceRow
 	var headers map[string]bool
 	err := b.cfg.Store.View(ctx, func(r store.Reader) (err error) {
-		if rows, err = readRows[deviceRow](r, deviceKey()); err != nil {
+		if rows, err = readRows(r, deviceKey(), deviceRow{}); err != nil {
 			return err
 		}
-		list, err := readRows[headerRow](r, headerKey())
+		list, err := readRows(r, headerKey(), headerRow{HMAC: true})
 		headers = make(map[string]bool, len(list))
 		for name, row := range list {
 			headers[name] = row.HMAC
@@ -131,10 +142,8 @@ func (b *Broker) rebuildLocked(ctx context.Context) error {
 	}
 	b.mergeDeclared(rows)
 	old := map[string]*device{}
-	if v := b.view.Load(); v != nil {
-		for _, d := range v.devices {
-			old[d.row.Path] = d
-		}
+	for _, d := range b.current {
+		old[d.row.Path] = d
 	}
 	next := &view{headers: newHeaderSet(maps.All(headers))}
 	for _, path := range slices.Sorted(maps.Keys(rows)) {
@@ -151,6 +160,7 @@ func (b *Broker) rebuildLocked(ctx context.Context) error {
 	for _, d := range old {
 		b.retired = append(b.retired, d)
 	}
+	b.current = next.devices
 	b.view.Store(next)
 	if len(b.fresh)+len(b.retired) > 0 {
 		select {
@@ -161,15 +171,17 @@ func (b *Broker) rebuildLocked(ctx context.Context) error {
 	return nil
 }
 
-func readRows[T any](r store.Reader, under store.Key) (map[string]T, error) {
+// readRows reads the rows below a key by the last part of theirs. A row that
+// cannot be decoded is not skipped: it counts as bad.
+func readRows[T any](r store.Reader, under store.Key, bad T) (map[string]T, error) {
 	rows := map[string]T{}
 	for e, err := range r.Scan(store.Under(under)) {
 		if err != nil {
 			return nil, err
 		}
-		row, err := store.GetJSON[T](r, e.Key)
-		if err != nil {
-			return nil, err
+		var row T
+		if json.Unmarshal(e.Value, &row) != nil {
+			row = bad
 		}
 		rows[e.Key.Last()] = row
 	}
@@ -318,7 +330,7 @@ func (b *Broker) Enable(ctx context.Context, d Device) error {
 		return fmt.Errorf("making audit salt: %w", err)
 	}
 	_, err := b.cfg.Store.Update(ctx, func(tx store.Txn) error {
-		rows, err := readRows[deviceRow](tx, deviceKey())
+		rows, err := readRows(tx, deviceKey(), deviceRow{})
 		if err != nil {
 			return err
 		}
@@ -392,7 +404,7 @@ func (b *Broker) Hash(devicePath, input string) (string, error) {
 func (b *Broker) Headers(ctx context.Context) (iter.Seq2[string, bool], error) {
 	var rows map[string]headerRow
 	err := b.cfg.Store.View(ctx, func(r store.Reader) (err error) {
-		rows, err = readRows[headerRow](r, headerKey())
+		rows, err = readRows(r, headerKey(), headerRow{HMAC: true})
 		return err
 	})
 	return func(yield func(string, bool) bool) {

@@ -33,6 +33,9 @@ type Report struct {
 	Complete bool
 	// Torn is the number of unfinished lines that failed writes left behind.
 	Torn uint64
+	// Foreign is the number of lines before the beginning of the chain: a file
+	// that was there before this server wrote to it. Nothing is known of them.
+	Foreign uint64
 	// Restarts is the number of times that a chain begins anew in the middle,
 	// which sinks that cannot be read back do whenever the server starts.
 	Restarts uint64
@@ -108,8 +111,8 @@ func (v *Verifier) Finish() error {
 	case v.odd:
 		v.report.Torn++
 		v.report.Complete = false
-	case v.report.Lines == 0:
-		return errors.New("the audit log is empty")
+	case v.report.Lines == v.report.Foreign:
+		return errors.New("there is no line of an audit log")
 	}
 	if v.pub != nil && v.signed == 0 {
 		return fmt.Errorf("%w, or was never signed: it has no signed checkpoint", ErrBroken)
@@ -125,6 +128,10 @@ func (v *Verifier) line(line []byte, whole bool) error {
 	v.report.Lines++
 	f, ok := parseChain(line)
 	if !ok || !whole {
+		if !v.begun && whole {
+			v.report.Foreign++
+			return nil
+		}
 		if v.odd {
 			return v.broken("is not a line of an audit log")
 		}
@@ -167,7 +174,7 @@ func (v *Verifier) place(f chainFields, k lineKind) error {
 	begin := k.checkpoint && k.reason == reasonOpen && f.seq == 1 && f.prev == [sha256.Size]byte{}
 	switch {
 	case !v.begun:
-		if odd && !k.torn {
+		if v.report.Foreign > 0 && f.seq != 1 {
 			return v.broken("follows one that is not a line of an audit log")
 		}
 		v.begun = true

@@ -17,7 +17,6 @@ type writer struct {
 	chained  bool // chain is known: read from the sink's tail, or begun
 	opened   bool
 	unsynced bool
-	synced   time.Time
 	out      []byte
 	ends     []int // of each entry in out
 }
@@ -65,7 +64,7 @@ func (w *writer) write(now time.Time, b *batch) (int, error) {
 	}
 	written, err := w.put(before)
 	if err == nil {
-		err = w.settle(now)
+		err = w.settle()
 	}
 	return written, err
 }
@@ -78,7 +77,7 @@ const chainRoom = 110
 func (w *writer) put(before ledger) (written int, err error) {
 	n, err := w.sink.Write(w.out)
 	if err == nil {
-		if cap(w.out) > maxPooledBuffer {
+		if cap(w.out) > maxKeptBatch {
 			w.out = nil
 		}
 		return len(w.ends), nil
@@ -193,25 +192,24 @@ func (w *writer) rotate(now time.Time, n int) error {
 }
 
 // settle syncs after a batch if the policy asks for it.
-func (w *writer) settle(now time.Time) error {
-	w.unsynced = true
-	if w.fsync == fsyncAlways || w.fsync == fsyncInterval && now.Sub(w.synced) >= syncInterval {
-		return w.sync(now)
+func (w *writer) settle() error {
+	if w.fsync == fsyncAlways {
+		return w.sync()
 	}
+	// Under fsync=interval the next upkeep syncs, so that a request waits for
+	// a sync only if it comes during one.
+	w.unsynced = true
 	return nil
 }
 
-// syncInterval is how old an unsynced line may get under fsync=interval.
-const syncInterval = time.Second
-
-func (w *writer) sync(now time.Time) error {
+func (w *writer) sync() error {
 	if err := w.sink.Sync(); err != nil {
 		// What a failed sync has not stored is lost to later syncs too, so
 		// the target is opened anew and the lines count as not recorded.
 		w.opened = false
 		return err
 	}
-	w.unsynced, w.synced = false, now
+	w.unsynced = false
 	return nil
 }
 
@@ -235,10 +233,7 @@ func (w *writer) upkeep(now time.Time) error {
 		w.unsynced = false
 		return nil
 	}
-	if now.Sub(w.synced) < syncInterval {
-		return nil
-	}
-	return w.sync(now)
+	return w.sync()
 }
 
 // resume continues the chain after a line, or begins one.
