@@ -164,7 +164,11 @@ func (e *Engine) checkConnection(ctx context.Context, c *route.Call, row connect
 	if err != nil {
 		return err
 	}
-	if !names.unique(e.host.Rand, e.host.Clock.Now()) {
+	unique, err := names.unique(e.host.Rand, e.host.Clock.Now())
+	if err != nil {
+		return err
+	}
+	if !unique {
 		c.Warn("username_template has nothing random in it (within the database's limit of length), so two leases can ask for the same user name and the second will be refused.")
 	}
 	if len(row.RootRotation) > 0 {

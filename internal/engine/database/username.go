@@ -86,7 +86,7 @@ func (n namer) name(r io.Reader, now time.Time, s subject) (string, error) {
 	}
 	var out limitedText
 	if err := t.Execute(&out, s); err != nil {
-		return "", fault.Wrap(fault.Invalid, err, "username_template cannot be executed")
+		return "", fault.Newf(fault.Invalid, "field %q: %s", "username_template", err)
 	}
 	name := cut(strings.TrimSpace(printable(out.String())), n.max)
 	if name == "" {
@@ -95,12 +95,15 @@ func (n namer) name(r io.Reader, now time.Time, s subject) (string, error) {
 	return name, nil
 }
 
-// unique reports whether two names made at the same moment differ.
-func (n namer) unique(r io.Reader, now time.Time) bool {
+// unique makes two names for the same moment and reports whether they differ.
+func (n namer) unique(r io.Reader, now time.Time) (bool, error) {
 	s := subject{DisplayName: "token", RoleName: "role"}
-	a, aerr := n.name(r, now, s)
-	b, berr := n.name(r, now, s)
-	return aerr != nil || berr != nil || a != b
+	a, err := n.name(r, now, s)
+	if err != nil {
+		return false, err
+	}
+	b, err := n.name(r, now, s)
+	return a != b, err
 }
 
 func (n namer) funcs(r io.Reader, now time.Time) template.FuncMap {
