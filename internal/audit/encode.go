@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/cofferhq/coffer/internal/wire"
 )
@@ -343,4 +344,16 @@ func (e *encoder) time(name string, t time.Time, layout string) {
 	e.buf = append(e.buf, '"')
 }
 
-func (e *encoder) quote(s string) { e.buf = wire.AppendQuoted(e.buf, s) }
+// quote writes a string. Nearly all are plain ASCII, which is checked here and
+// copied at once.
+func (e *encoder) quote(s string) {
+	for i := range len(s) {
+		if c := s[i]; c < 0x20 || c == '"' || c == '\\' || c >= utf8.RuneSelf {
+			e.buf = wire.AppendQuoted(e.buf, s)
+			return
+		}
+	}
+	e.buf = append(e.buf, '"')
+	e.buf = append(e.buf, s...)
+	e.buf = append(e.buf, '"')
+}

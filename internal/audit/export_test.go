@@ -2,7 +2,6 @@ package audit
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"maps"
 )
 
@@ -45,6 +44,3 @@ func (t *TestEncoder) Data(raw []byte, keep []string, elide bool) []byte {
 
 // HashOf returns what a device with this salt writes for b.
 func HashOf(salt, b []byte) string { return string(newHasher(salt).append(nil, b)) }
-
-// LineHash is the hash that the line after this one carries.
-func LineHash(line []byte) [sha256.Size]byte { return sha256.Sum256(line) }

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"maps"
 	"path"
 	"slices"
@@ -30,17 +29,8 @@ type deviceRow struct {
 	Salt        []byte            `json:"salt"`
 }
 
-// headerRow is an audited header as it is stored.
-type headerRow struct {
-	HMAC bool `json:"hmac"`
-}
-
 func deviceKey(parts ...string) store.Key {
 	return store.NewKey(store.RootNamespace, store.System, store.KindAuditDevice, parts...)
-}
-
-func headerKey(parts ...string) store.Key {
-	return store.NewKey(store.RootNamespace, store.System, store.KindAuditHeader, parts...)
 }
 
 // rootSaltName is the row from which the salts of declared devices are derived.
@@ -397,52 +387,4 @@ func (b *Broker) Hash(devicePath, input string) (string, error) {
 		}
 	}
 	return "", fault.New(fault.Invalid, "unknown audit device")
-}
-
-// Headers yields the configured request headers, by name in lower case, and
-// whether their values are hashed.
-func (b *Broker) Headers(ctx context.Context) (iter.Seq2[string, bool], error) {
-	var rows map[string]headerRow
-	err := b.cfg.Store.View(ctx, func(r store.Reader) (err error) {
-		rows, err = readRows(r, headerKey(), headerRow{HMAC: true})
-		return err
-	})
-	return func(yield func(string, bool) bool) {
-		for _, name := range slices.Sorted(maps.Keys(rows)) {
-			if !yield(name, rows[name].HMAC) {
-				return
-			}
-		}
-	}, err
-}
-
-// AuditHeader adds a request header to those that entries show.
-func (b *Broker) AuditHeader(ctx context.Context, name string, hmac bool) error {
-	if err := checkHeader(name); err != nil {
-		return err
-	}
-	_, err := b.cfg.Store.Update(ctx, func(tx store.Txn) error {
-		return store.PutJSON(tx, headerKey(strings.ToLower(name)), headerRow{HMAC: hmac})
-	})
-	return err
-}
-
-// DropHeader removes a header from those that entries show.
-func (b *Broker) DropHeader(ctx context.Context, name string) error {
-	if err := checkHeader(name); err != nil {
-		return err
-	}
-	_, err := b.cfg.Store.Update(ctx, func(tx store.Txn) error { return tx.Delete(headerKey(strings.ToLower(name))) })
-	return err
-}
-
-// checkHeader wants a token of RFC 9110, section 5.6.2.
-func checkHeader(name string) error {
-	bad := func(r rune) bool {
-		return r <= ' ' || r >= 0x7f || strings.ContainsRune(`()<>@,;:\"/[]?={}`, r)
-	}
-	if name == "" || len(name) > 256 || strings.ContainsFunc(name, bad) {
-		return fault.New(fault.Invalid, "that is not a header's name")
-	}
-	return nil
 }
