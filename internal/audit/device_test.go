@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cofferhq/coffer/internal/audit"
+	"github.com/cofferhq/coffer/internal/clock"
 	"github.com/cofferhq/coffer/internal/fault"
 )
 
@@ -48,7 +49,7 @@ func TestHungDeviceIsBlockedAndOthersGoOn(t *testing.T) {
 			t.Fatal(err)
 		}
 		release := f["hung"].block()
-		began := time.Now()
+		began := clock.System{}.Now()
 		if err := h.log(t, "1"); err != nil {
 			t.Fatal(err)
 		}
@@ -56,7 +57,7 @@ func TestHungDeviceIsBlockedAndOthersGoOn(t *testing.T) {
 			t.Errorf("the first request waited %v for the hung device", took)
 		}
 		for i := 2; i < 50; i++ {
-			began = time.Now()
+			began = clock.System{}.Now()
 			if err := h.log(t, fmt.Sprint(i)); err != nil {
 				t.Fatal(err)
 			}
@@ -96,14 +97,14 @@ func TestOnlyDeviceHungFailsAfterItsDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, f := newFakeHouse(t, nil, "only")
 		release := f["only"].block()
-		began := time.Now()
+		began := clock.System{}.Now()
 		if err := h.log(t, "1"); !errors.Is(err, fault.Unavailable) {
 			t.Fatalf("got %v", err)
 		}
 		if took := time.Since(began); took < 2*time.Second || took > 2200*time.Millisecond {
 			t.Errorf("failed after %v", took)
 		}
-		began = time.Now()
+		began = clock.System{}.Now()
 		if err := h.log(t, "2"); !errors.Is(err, fault.Unavailable) || time.Since(began) != 0 {
 			t.Errorf("a blocked device must fail at once: %v after %v", err, time.Since(began))
 		}
@@ -127,7 +128,7 @@ func TestDeadlineIsADevicesOwn(t *testing.T) {
 		h.enable(t, "only", map[string]string{"type": "fake", "deadline": "10s"})
 		release := f["only"].block()
 		defer release()
-		began := time.Now()
+		began := clock.System{}.Now()
 		if err := h.log(t, "1"); err == nil || time.Since(began) < 10*time.Second || time.Since(began) > 11*time.Second {
 			t.Errorf("%v after %v", err, time.Since(began))
 		}
@@ -476,7 +477,7 @@ func TestShutdownGivesAHungDeviceUp(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := h.Begin(record("2"))
-		began := time.Now()
+		began := clock.System{}.Now()
 		h.stop()
 		if took := time.Since(began); took > 3*time.Second {
 			t.Errorf("the end took %v", took)
