@@ -82,6 +82,38 @@ func (p privateFS) chmod(name string, mode os.FileMode) error {
 // Unwrap implements [vfs.FS].
 func (p privateFS) Unwrap() vfs.FS { return p.FS }
 
+// stateFS is the file system as Pebble gets it. Pebble panics when a directory
+// cannot be synced; here the store fails and the goroutine is parked.
+type stateFS struct {
+	vfs.FS
+	failAndPark func(error)
+}
+
+// OpenDir implements [vfs.FS].
+func (s stateFS) OpenDir(name string) (vfs.File, error) {
+	d, err := s.FS.OpenDir(name)
+	if err != nil {
+		return nil, err
+	}
+	return stateDir{d, s.failAndPark}, nil
+}
+
+// Unwrap implements [vfs.FS].
+func (s stateFS) Unwrap() vfs.FS { return s.FS }
+
+type stateDir struct {
+	vfs.File
+	failAndPark func(error)
+}
+
+// Sync implements [vfs.File].
+func (d stateDir) Sync() error {
+	if err := d.File.Sync(); err != nil {
+		d.failAndPark(fmt.Errorf("syncing the state's directory: %w", err))
+	}
+	return nil
+}
+
 // segmentFS is the file system as raft-wal wants it.
 type segmentFS struct {
 	fs vfs.FS

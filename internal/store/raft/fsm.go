@@ -25,6 +25,7 @@ type machine struct {
 	notify func([]winner)
 	// failed is told when the state can no longer be trusted.
 	failed func(error)
+	broken <-chan struct{} // closed when it has been
 	// grown is told how many bytes of log an entry had.
 	grown func(int)
 }

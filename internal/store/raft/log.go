@@ -28,8 +28,10 @@ type logStore struct {
 	meta  *metaFile
 	clock clock.Clock
 
-	failed func(error)
-	broken atomic.Pointer[error]
+	failed      func(error)
+	failAndPark func(error)
+	broken      atomic.Pointer[error]
+	opened      atomic.Bool // set once Open has succeeded
 
 	// busySince is when the running write began, as Unix nanoseconds, or 0.
 	busySince atomic.Int64
@@ -45,8 +47,8 @@ var (
 
 // openLog opens the log in dir, which is there. full is called when there is
 // no room for another segment, failed when a write has not succeeded.
-func openLog(dir string, fsys vfs.FS, config Config, full func(), failed func(error)) (*logStore, error) {
-	l := &logStore{dir: dir, fs: fsys, clock: config.Clock, failed: failed}
+func openLog(dir string, fsys vfs.FS, config Config, full func(), failed, failAndPark func(error)) (*logStore, error) {
+	l := &logStore{dir: dir, fs: fsys, clock: config.Clock, failed: failed, failAndPark: failAndPark}
 	l.meta = &metaFile{fs: fsys, path: fsys.PathJoin(dir, "meta")}
 	if err := l.mendTail(); err != nil {
 		return nil, err
@@ -97,12 +99,20 @@ func (l *logStore) DeleteRange(first, last uint64) error {
 
 // Set implements [raft.StableStore].
 func (l *logStore) Set(key, value []byte) error {
-	return l.writing("writing the term", func() error { return l.WAL.Set(key, value) })
+	return l.orPark(l.writing("writing term and vote", func() error { return l.WAL.Set(key, value) }))
 }
 
 // SetUint64 implements [raft.StableStore].
 func (l *logStore) SetUint64(key []byte, value uint64) error {
-	return l.writing("writing the term", func() error { return l.WAL.SetUint64(key, value) })
+	return l.orPark(l.writing("writing term and vote", func() error { return l.WAL.SetUint64(key, value) }))
+}
+
+// orPark never returns an error: raft panics over those that it gets here.
+func (l *logStore) orPark(err error) error {
+	if err != nil {
+		l.failAndPark(err)
+	}
+	return nil
 }
 
 // GetLog implements [raft.LogStore], naming the file of an entry that cannot
@@ -115,7 +125,11 @@ func (l *logStore) GetLog(index uint64, entry *raft.Log) error {
 	if err == nil || errors.Is(err, raft.ErrLogNotFound) {
 		return err
 	}
-	return fmt.Errorf("log entry %d in %s is damaged: %w", index, l.fs.PathJoin(l.dir, l.meta.segmentOf(index)), err)
+	err = fmt.Errorf("log entry %d in %s is damaged: %w", index, l.fs.PathJoin(l.dir, l.meta.segmentOf(index)), err)
+	if l.opened.Load() {
+		l.failAndPark(err) // raft would panic
+	}
+	return err
 }
 
 // stalled returns how long the running write has taken so far.

@@ -96,8 +96,8 @@ func (q *quiet) StandardWriter(*hclog.StandardLoggerOptions) io.Writer { return 
 // pebbleLogger passes on Pebble's errors, and takes its fatal ones for what
 // they are: the state can no longer be trusted.
 type pebbleLogger struct {
-	logger *slog.Logger
-	failed func(error)
+	logger      *slog.Logger
+	failAndPark func(error)
 }
 
 var _ pebble.Logger = pebbleLogger{}
@@ -110,10 +110,8 @@ func (p pebbleLogger) Errorf(format string, args ...any) {
 	p.logger.Error("storage engine", "error", fmt.Sprintf(format, args...))
 }
 
-// Fatalf implements [pebble.Logger]. It must not return, since Pebble would
-// go on with a state that is not on the disk: the goroutine, one of Pebble's
-// own, is parked for good while the store refuses everything.
+// Fatalf implements [pebble.Logger]. It does not return, since Pebble would go
+// on with a state that is not on the disk.
 func (p pebbleLogger) Fatalf(format string, args ...any) {
-	p.failed(fmt.Errorf("storage engine: "+format, args...))
-	select {}
+	p.failAndPark(fmt.Errorf("storage engine: "+format, args...))
 }

@@ -30,16 +30,25 @@ func Open(config Config) (*Store, error) {
 		lanes:     newLanes(),
 		compact:   make(chan struct{}, 1),
 		stopped:   make(chan struct{}),
+		broken:    make(chan struct{}),
 	}
 	s.watchers.Store(new([]*store.Watcher))
 	var undo cleanup
-	if err := s.openFiles(&undo); err != nil {
-		return nil, errors.Join(fmt.Errorf("opening storage: %w", err), undo.run())
+	err = s.unlessBroken(func() error {
+		if err := s.openFiles(&undo); err != nil {
+			return err
+		}
+		return s.startRaft(&undo)
+	})
+	if err == nil {
+		s.log.opened.Store(true)
+		return s, nil
 	}
-	if err := s.startRaft(&undo); err != nil {
-		return nil, errors.Join(fmt.Errorf("opening storage: %w", err), undo.run())
+	err = fmt.Errorf("opening storage: %w", err)
+	if s.failure.Load() != nil {
+		return nil, err // as in Close, nothing is touched any more
 	}
-	return s, nil
+	return nil, errors.Join(err, undo.run())
 }
 
 // cleanup is what to do, last first, if opening fails half way.
@@ -82,12 +91,13 @@ func (s *Store) openFiles(undo *cleanup) error {
 		return err
 	}
 	events := &pebble.EventListener{BackgroundError: s.backgroundError}
-	s.state, err = openState(stateDir, s.config.CacheBytes, disk, pebbleLogger{s.config.Logger, s.fail}, events)
+	s.state, err = openState(stateDir, s.config.CacheBytes, stateFS{disk, s.failAndPark},
+		pebbleLogger{s.config.Logger, s.failAndPark}, events)
 	if err != nil {
 		return err
 	}
 	undo.add(s.state.close)
-	s.log, err = openLog(logDir, disk, s.config, s.space.giveUp, s.fail)
+	s.log, err = openLog(logDir, disk, s.config, s.space.giveUp, s.fail, s.failAndPark)
 	if err != nil {
 		return err
 	}
@@ -153,7 +163,7 @@ func (s *Store) startRaft(undo *cleanup) (err error) {
 	if err := s.checkComplete(snapshots); err != nil {
 		return err
 	}
-	s.machine = &machine{state: s.state, at: s.state.position(), notify: s.notify, failed: s.fail, grown: s.logGrew}
+	s.machine = &machine{state: s.state, at: s.state.position(), notify: s.notify, failed: s.fail, broken: s.broken, grown: s.logGrew}
 	s.machine.recent.reset(s.machine.at.commit)
 
 	transport := s.config.Transport

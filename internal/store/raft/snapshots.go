@@ -86,19 +86,24 @@ func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	return flush{flushed}, nil
+	return flush{flushed, m.broken}, nil
 }
 
 // flush is a state on its way to the disk.
-type flush struct{ done <-chan struct{} }
+type flush struct{ done, broken <-chan struct{} }
 
 // Persist implements [raft.FSMSnapshot]: once it returns, the log up to the
 // snapshot's index is not needed any more.
 func (f flush) Persist(raft.SnapshotSink) error {
-	if f.done != nil {
-		<-f.done
+	if f.done == nil {
+		return nil // there was nothing to flush
 	}
-	return nil
+	select {
+	case <-f.done:
+		return nil
+	case <-f.broken:
+		return errors.New("storage has failed")
+	}
 }
 
 // Release implements [raft.FSMSnapshot].

@@ -40,6 +40,7 @@ type Store struct {
 
 	// failure is why the store has stopped for good, or nil.
 	failure atomic.Pointer[error]
+	broken  chan struct{} // closed once failure is set
 	closing atomic.Bool
 	stopped chan struct{} // closed when nothing more may be proposed
 	stop    sync.Once
@@ -56,8 +57,31 @@ func (s *Store) fail(cause error) {
 	err := fault.Wrap(fault.Unavailable, cause, "storage has failed and this node has stopped; see the server log, mend the disk and restart")
 	if s.failure.CompareAndSwap(nil, &err) {
 		s.config.Logger.Error("storage has failed; this node answers nothing until it is restarted", "error", cause)
+		close(s.broken)
 	}
 	s.halt()
+}
+
+// failAndPark stops the store and never returns. It is for the goroutines of
+// libraries that would take the process down with them, or go on regardless.
+func (s *Store) failAndPark(cause error) {
+	s.fail(cause)
+	select {}
+}
+
+// unlessBroken runs fn, which may never return if the store fails meanwhile.
+func (s *Store) unlessBroken(fn func() error) error {
+	if failure := s.failure.Load(); failure != nil {
+		return *failure
+	}
+	done := make(chan error, 1)
+	go func() { done <- fn() }()
+	select {
+	case err := <-done:
+		return err
+	case <-s.broken:
+		return *s.failure.Load()
+	}
 }
 
 // halt ends the proposer and raft, without waiting for them.
@@ -273,46 +297,36 @@ func (s *Store) cutLog() {
 	}
 }
 
-// closeTimeout bounds how long Close waits for a disk that hangs, brokenTimeout
-// for one that has failed, where there is nothing left to save.
-const (
-	closeTimeout  = 10 * time.Second
-	brokenTimeout = time.Second
-)
+// closeTimeout bounds how long Close waits for a disk that hangs.
+const closeTimeout = 10 * time.Second
 
 // Close implements [store.Store]. It waits for running views; a function
-// passed to View or Update must not call it.
+// passed to View or Update must not call it. A store that has failed is only
+// halted: what its goroutines still do to the files is unknown, so the
+// directory stays locked until the process ends.
 func (s *Store) Close() error {
 	var err error
 	s.closed.Do(func() {
 		s.closing.Store(true)
-		timeout := closeTimeout
-		if s.failure.Load() != nil {
-			timeout = brokenTimeout
-		}
 		done := make(chan error, 1)
-		go func() { done <- s.shutdown() }()
+		go func() { done <- s.unlessBroken(s.shutdown) }()
 		select {
 		case err = <-done:
-		case <-s.config.Clock.After(timeout):
+		case <-s.config.Clock.After(closeTimeout):
 			err = fault.New(fault.Unavailable, "storage did not close in time: its disk does not answer")
 		}
+		s.halt()
 	})
 	return err
 }
 
 // shutdown ends everything in the order in which it was started, backwards.
 func (s *Store) shutdown() error {
-	if s.failure.Load() == nil {
-		s.cutLog() // so that opening has nothing to read
-	}
+	s.cutLog() // so that opening has nothing to read
 	s.halt()
 	err := s.raft.Shutdown().Error()
 	s.tasks.Wait()
-	if s.failure.Load() == nil {
-		err = errors.Join(err, s.state.close())
-	}
-	err = errors.Join(err, s.log.Close(), s.unlock())
+	err = errors.Join(err, s.state.close(), s.log.Close(), s.unlock())
 	if err != nil {
 		return fmt.Errorf("closing storage in %s: %w", s.config.Path, err)
 	}
