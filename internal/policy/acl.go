@@ -153,6 +153,15 @@ func (a *ACL) deciding(directory bool, path string) *rule {
 	return dir
 }
 
+// sameRule reports whether one rule decides over both paths.
+func (a *ACL) sameRule(p, q string) bool {
+	if a.root {
+		return true
+	}
+	r := a.lookup(p)
+	return r != nil && r == a.lookup(q)
+}
+
 // lookup finds the rule for the path as it is spelt.
 func (a *ACL) lookup(path string) *rule {
 	if base, ok := strings.CutSuffix(path, "/"); ok {

@@ -104,6 +104,14 @@ func Default() *Policy { return mustParse(DefaultName, DefaultText) }
 // answer.
 func ResponseWrapping() *Policy { return mustParse(ResponseWrappingName, responseWrappingText) }
 
+// builtinText returns the text of a policy that exists without being written.
+func builtinText(name string) string {
+	if name == ResponseWrappingName {
+		return responseWrappingText
+	}
+	return ""
+}
+
 // mustParse is for the constants above, which the tests parse.
 func mustParse(name, text string) *Policy {
 	p, _, err := Parse(name, text)

@@ -9,8 +9,12 @@
 //
 // [Parse] turns a text into a [Policy] and says what is suspicious about it;
 // [Compile] joins the policies of one token into an immutable [ACL], whose
-// Check answers one request without allocating. The package knows no storage
-// and no HTTP.
+// Check answers one request without allocating. These know no storage.
+//
+// [Store] is the noun on top of them, behind sys/policies, sys/policy and
+// sys/capabilities: a row per policy, read into memory and kept right by the
+// change feed, and a cache of compiled ACLs by namespace, set of names and
+// identity. A policy is in force when the write of it has been answered.
 //
 // # Which rule decides
 //
@@ -35,5 +39,6 @@
 // A deny within a rule beats every capability there. What cannot be parsed or
 // rendered is an error, never a policy with a rule missing: see
 // [Policy.Render] for the one exception, a grant for an identity that the
-// token does not have.
+// token does not have. A token that holds a stored policy in error has no ACL
+// at all, and its requests fail. A policy that is not there grants nothing.
 package policy
