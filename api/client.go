@@ -49,6 +49,10 @@ func New(cfg Config) (*Client, error) {
 	}, nil
 }
 
+// Close closes the connections that are not in use, which all copies of the
+// client share. The client stays usable.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
 // Address returns the server's address as it was configured.
 func (c *Client) Address() string { return c.cfg.Address }
 

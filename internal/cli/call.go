@@ -19,8 +19,9 @@ type call struct {
 	opts options
 	fs   *flag.FlagSet
 
-	connected  *api.Client // see client
-	stdinTaken bool        // guards against reading standard input twice
+	connected  *api.Client   // see client
+	opened     []*api.Client // to close at the end
+	stdinTaken bool          // guards against reading standard input twice
 }
 
 func (c *call) flagSet() (*flag.FlagSet, action) {
@@ -95,11 +96,15 @@ func (c *call) connect(ctx context.Context, mayRecord bool) (*api.Client, error)
 	if err != nil {
 		return nil, failed("setting up the connection", err)
 	}
+	c.opened = append(c.opened, cl)
 	return cl, nil
 }
 
-// finish reports err and returns the exit code.
+// finish reports err, closes the connections and returns the exit code.
 func (c *call) finish(err error) int {
+	for _, cl := range c.opened {
+		cl.Close()
+	}
 	var dry *recordedRequest
 	if errors.As(err, &dry) {
 		if c.opts.outputPolicy {
