@@ -196,7 +196,7 @@ func (e *Engine) checkConnection(ctx context.Context, c *route.Call, row connect
 	defer cancel()
 	if err := conn.Verify(ctx); err != nil {
 		// The request is at fault, not this server: clients expect 400.
-		return fault.Wrap(fault.Invalid, err, "error verifying connection: "+fault.Message(err))
+		return fault.Wrap(fault.Invalid, errors.Unwrap(err), "error verifying connection: "+fault.Message(err))
 	}
 	return nil
 }
