@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
-	"io"
 	"log/slog"
 	"net/url"
 	"strings"
@@ -74,7 +73,7 @@ func (s *site) open() {
 	s.t.Helper()
 	var err error
 	s.policies, err = policy.New(context.Background(), policy.Config{
-		Store: s.inner, Clock: s.clock, Rand: rand.Reader, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Tokens: s.tokens,
+		Store: s.inner, Clock: s.clock, Rand: rand.Reader, Log: quiet(), Tokens: s.tokens,
 		Identity: func(context.Context, *route.Call) (*policy.Identity, error) { return s.who, nil },
 	})
 	if err != nil {
@@ -82,6 +81,8 @@ func (s *site) open() {
 	}
 	s.t.Cleanup(s.policies.Close)
 }
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func (s *site) update(fn func(store.Txn) error) {
 	s.t.Helper()
@@ -116,7 +117,7 @@ func (s *site) call(verb route.Verb, path string, body any) answer {
 	}
 	c := &route.Call{
 		ID: "test", Verb: verb, Path: path, Full: "sys/" + path, Namespace: route.Namespace{ID: s.ns}, Caller: s.caller,
-		Now: s.clock.Now(), Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Now: s.clock.Now(), Log: quiet(),
 	}
 	c.Query, _ = url.ParseQuery(query)
 	encoded, err := json.Marshal(body)
