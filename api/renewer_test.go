@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cofferhq/coffer/api"
+	"github.com/cofferhq/coffer/internal/clock"
 )
 
 // transport answers without a network, so that time can be simulated.
@@ -33,7 +34,7 @@ func tokenFor(seconds int, renewable bool) *api.Secret {
 
 func TestRenewerRenewsUntilTheMaximum(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		start := time.Now()
+		start := clock.System{}.Now()
 		grants := []int{3600, 3600, 600}
 		var renewals int
 		c := simulated(t, func(r *http.Request) (int, string) {
@@ -102,7 +103,7 @@ func TestRenewerEnds(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				start := time.Now()
+				start := clock.System{}.Now()
 				r := api.Renewer{Client: simulated(t, tc.answer), Secret: tc.secret}
 				if err := r.Run(t.Context()); !errors.Is(err, tc.want) {
 					t.Errorf("got %v, want %v", err, tc.want)
@@ -135,7 +136,7 @@ func TestRateLimit(t *testing.T) {
 			},
 		}
 		c := newClient(t, cfg)
-		start := time.Now()
+		start := clock.System{}.Now()
 		for range 25 {
 			if _, err := c.Read(t.Context(), "a", nil); err != nil {
 				t.Fatal(err)
@@ -153,7 +154,7 @@ func TestBackoffGrows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var at []time.Time
 		c := newClient(t, api.Config{Address: "http://test", MaxRetries: 4, Middleware: func(http.RoundTripper) http.RoundTripper {
-			return transport(func(*http.Request) (int, string) { at = append(at, time.Now()); return 503, "" })
+			return transport(func(*http.Request) (int, string) { at = append(at, clock.System{}.Now()); return 503, "" })
 		}})
 		if _, err := c.Read(t.Context(), "a", nil); !errors.Is(err, api.ErrUnavailable) {
 			t.Fatal(err)

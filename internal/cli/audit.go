@@ -49,7 +49,7 @@ func (c *call) auditEnable(ctx context.Context, path string, d api.AuditDevice) 
 	if path = cleanPath(path); path == "" {
 		path = d.Type
 	}
-	options, err := c.fields(c.args[1:])
+	options, err := c.fields(ctx, c.args[1:])
 	if err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func (c *call) auditList(ctx context.Context, detailed bool) error {
 }
 
 func runAuditHash(ctx context.Context, c *call) error {
-	input, err := c.resolve(c.args[1])
+	input, err := c.resolve(ctx, c.args[1])
 	if err != nil {
 		return err
 	}

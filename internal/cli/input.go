@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,21 +20,21 @@ const maxInput = 64 << 20
 //	key=@file     the content of a file; key=\@text is the text @text
 //	key=-         standard input
 //	@file, -      a JSON object whose fields are added
-func (c *call) fields(args []string) (map[string]any, error) {
+func (c *call) fields(ctx context.Context, args []string) (map[string]any, error) {
 	out := map[string]any{}
 	for _, arg := range args {
-		if err := c.addField(out, arg); err != nil {
+		if err := c.addField(ctx, out, arg); err != nil {
 			return nil, err
 		}
 	}
 	return out, nil
 }
 
-func (c *call) addField(out map[string]any, arg string) error {
+func (c *call) addField(ctx context.Context, out map[string]any, arg string) error {
 	key, value, isPair := strings.Cut(arg, "=")
 	switch {
 	case arg == "-":
-		text, err := c.readStdin()
+		text, err := c.readStdin(ctx)
 		if err != nil {
 			return err
 		}
@@ -49,7 +50,7 @@ func (c *call) addField(out map[string]any, arg string) error {
 	case key == "":
 		return usageError("Invalid argument: a key=value pair has no key")
 	}
-	text, err := c.resolve(value)
+	text, err := c.resolve(ctx, value)
 	if err != nil {
 		return err
 	}
@@ -65,10 +66,10 @@ func (c *call) addField(out map[string]any, arg string) error {
 }
 
 // resolve returns value, or what it refers to: @file or - for standard input.
-func (c *call) resolve(value string) (string, error) {
+func (c *call) resolve(ctx context.Context, value string) (string, error) {
 	switch {
 	case value == "-":
-		text, err := c.readStdin()
+		text, err := c.readStdin(ctx)
 		return string(text), err
 	case strings.HasPrefix(value, "@"):
 		text, err := readFile(value[1:])
@@ -96,7 +97,7 @@ func addObject(out map[string]any, text []byte, source string) error {
 }
 
 // readStdin reads all of standard input, once.
-func (c *call) readStdin() ([]byte, error) {
+func (c *call) readStdin(ctx context.Context) ([]byte, error) {
 	if c.stdinTaken {
 		return nil, usageError("Standard input can be read only once")
 	}
@@ -104,7 +105,11 @@ func (c *call) readStdin() ([]byte, error) {
 	if c.In == nil {
 		return nil, errors.New("there is no standard input")
 	}
-	return readLimited(c.In, "standard input")
+	text, err := interruptible(ctx, func() (string, error) {
+		text, err := readLimited(c.In, "standard input")
+		return string(text), err
+	})
+	return []byte(text), err
 }
 
 func readFile(path string) ([]byte, error) {
@@ -128,9 +133,9 @@ func readLimited(r io.Reader, name string) ([]byte, error) {
 }
 
 // document reads an argument that names a whole text: a file, or - for standard input.
-func (c *call) document(arg string) ([]byte, error) {
+func (c *call) document(ctx context.Context, arg string) ([]byte, error) {
 	if arg == "-" {
-		return c.readStdin()
+		return c.readStdin(ctx)
 	}
 	return readFile(arg)
 }

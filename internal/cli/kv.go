@@ -200,7 +200,7 @@ func (c *call) kvPut(ctx context.Context, mount string, cas int) error {
 	if len(c.args) == 1 {
 		return usageError("Must supply data")
 	}
-	data, err := c.fields(c.args[1:])
+	data, err := c.fields(ctx, c.args[1:])
 	if err != nil {
 		return err
 	}

@@ -38,7 +38,7 @@ func (c *call) kvPatch(ctx context.Context, f kvPatch) error {
 	if len(c.args) == 1 && len(f.remove) == 0 {
 		return usageError("Must supply data")
 	}
-	data, err := c.fields(c.args[1:])
+	data, err := c.fields(ctx, c.args[1:])
 	if err != nil {
 		return err
 	}

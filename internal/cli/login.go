@@ -100,7 +100,7 @@ func (c *call) authenticate(ctx context.Context, cl *api.Client, l login) (*api.
 	if l.method == "token" {
 		return c.loginToken(ctx, cl, l)
 	}
-	data, err := c.fields(c.args)
+	data, err := c.fields(ctx, c.args)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +112,7 @@ func (c *call) authenticate(ctx context.Context, cl *api.Client, l login) (*api.
 	if mount == "" {
 		mount = l.method
 	}
-	path, err := c.completeLogin(l.method, mount, data)
+	path, err := c.completeLogin(ctx, l.method, mount, data)
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +125,7 @@ func (c *call) authenticate(ctx context.Context, cl *api.Client, l login) (*api.
 
 // completeLogin returns the login path of a method, and asks for the secret
 // that the arguments left out.
-func (c *call) completeLogin(method, mount string, data map[string]any) (path string, err error) {
+func (c *call) completeLogin(ctx context.Context, method, mount string, data map[string]any) (path string, err error) {
 	secret, prompt := "", ""
 	switch method {
 	case "userpass", "ldap", "okta", "radius":
@@ -152,7 +152,7 @@ func (c *call) completeLogin(method, mount string, data map[string]any) (path st
 		return mount + "/login", nil
 	}
 	if _, given := data[secret]; !given {
-		if data[secret], err = c.ask(prompt); err != nil {
+		if data[secret], err = c.ask(ctx, prompt); err != nil {
 			return "", failed("asking for the "+strings.ToLower(prompt), err)
 		}
 	}
@@ -164,12 +164,12 @@ func (c *call) loginToken(ctx context.Context, cl *api.Client, l login) (*api.Se
 	if len(c.args) > 1 {
 		return nil, usageError(fmt.Sprintf("Too many arguments (expected 0 or 1, got %d)", len(c.args)))
 	}
-	token, err := c.resolve(strings.TrimPrefix(c.arg(0), "token="))
+	token, err := c.resolve(ctx, strings.TrimPrefix(c.arg(0), "token="))
 	if err != nil {
 		return nil, err
 	}
 	if len(c.args) == 0 {
-		if token, err = c.ask("Token"); err != nil {
+		if token, err = c.ask(ctx, "Token"); err != nil {
 			return nil, failed("asking for the token", err)
 		}
 	}

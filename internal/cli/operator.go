@@ -77,7 +77,7 @@ func (c *call) unseal(ctx context.Context, r api.UnsealRequest) error {
 		return err
 	}
 	if !r.Reset {
-		if r.Key, err = c.keyShare("Unseal Key"); err != nil {
+		if r.Key, err = c.keyShare(ctx, "Unseal Key"); err != nil {
 			return err
 		}
 	}
@@ -101,13 +101,13 @@ func (c *call) unseal(ctx context.Context, r api.UnsealRequest) error {
 }
 
 // keyShare returns the key share of the argument, or asks for it.
-func (c *call) keyShare(prompt string) (string, error) {
-	key, err := c.resolve(c.arg(0))
+func (c *call) keyShare(ctx context.Context, prompt string) (string, error) {
+	key, err := c.resolve(ctx, c.arg(0))
 	if err != nil {
 		return "", err
 	}
 	if len(c.args) == 0 {
-		if key, err = c.ask(prompt); err != nil {
+		if key, err = c.ask(ctx, prompt); err != nil {
 			return "", failed("asking for the key", err)
 		}
 	}

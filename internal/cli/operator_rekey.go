@@ -139,7 +139,7 @@ func (c *call) rekeyBackup(ctx context.Context, r api.Rekey) error {
 // share returns the key share for the operation nonce that is in progress, and
 // the nonce to send with it. A share in an argument goes with an explicit
 // nonce, so that it is not given to an operation nobody meant.
-func (c *call) share(f rekeyFlags, what, prompt, nonce string) (string, string, error) {
+func (c *call) share(ctx context.Context, f rekeyFlags, what, prompt, nonce string) (string, string, error) {
 	if len(c.args) > 0 {
 		if f.nonce == "" {
 			return "", "", usageError("Missing nonce value: specify it via the -nonce flag")
@@ -151,7 +151,7 @@ func (c *call) share(f rekeyFlags, what, prompt, nonce string) (string, string, 
 	if len(c.args) == 0 && isTerminal(c.In) {
 		fmt.Fprintf(c.Err, "%s operation nonce: %s\n", what, nonce)
 	}
-	key, err := c.keyShare(prompt)
+	key, err := c.keyShare(ctx, prompt)
 	return key, nonce, err
 }
 
@@ -163,7 +163,7 @@ func (c *call) rekeyUpdate(ctx context.Context, r api.Rekey, f rekeyFlags) error
 	if !status.Started {
 		return &exitError{exitLocal, fmt.Sprintf("No rekey is in progress: start one with \"%s operator rekey -init\"", c.name)}
 	}
-	key, nonce, err := c.share(f, "Rekey", "Rekey Key", status.Nonce)
+	key, nonce, err := c.share(ctx, f, "Rekey", "Rekey Key", status.Nonce)
 	if err != nil {
 		return err
 	}
@@ -202,7 +202,7 @@ func (c *call) rekeyVerify(ctx context.Context, r api.Rekey, f rekeyFlags) error
 	if !status.Started {
 		return &exitError{exitLocal, "No rekey verification is in progress"}
 	}
-	key, nonce, err := c.share(f, "Rekey verification", "Rekey Verification Key", status.Nonce)
+	key, nonce, err := c.share(ctx, f, "Rekey verification", "Rekey Verification Key", status.Nonce)
 	if err != nil {
 		return err
 	}

@@ -45,7 +45,7 @@ func operatorGenerateRootCommand() *command {
 
 func (c *call) generateRoot(ctx context.Context, f rootFlags) error {
 	if f.decode != "" {
-		return c.decodeRoot(f)
+		return c.decodeRoot(ctx, f)
 	}
 	cl, err := c.client(ctx)
 	if err != nil {
@@ -88,7 +88,7 @@ func (c *call) rootUpdate(ctx context.Context, g api.GenerateRoot, f rootFlags) 
 	if !status.Started {
 		return &exitError{exitLocal, fmt.Sprintf("No root generation is in progress: start one with \"%s operator generate-root -init\"", c.name)}
 	}
-	key, nonce, err := c.share(rekeyFlags{nonce: f.nonce}, "Root generation", "Unseal Key", status.Nonce)
+	key, nonce, err := c.share(ctx, rekeyFlags{nonce: f.nonce}, "Root generation", "Unseal Key", status.Nonce)
 	if err != nil {
 		return err
 	}
@@ -151,11 +151,11 @@ func randomText(n int) string {
 	return b.String()
 }
 
-func (c *call) decodeRoot(f rootFlags) error {
+func (c *call) decodeRoot(ctx context.Context, f rootFlags) error {
 	if f.otp == "" {
 		return usageError("-decode needs -otp")
 	}
-	encoded, err := c.resolve(f.decode)
+	encoded, err := c.resolve(ctx, f.decode)
 	if err != nil {
 		return err
 	}

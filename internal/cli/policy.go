@@ -53,7 +53,7 @@ func runPolicyWrite(ctx context.Context, c *call) error {
 	if name == "" {
 		return usageError("The policy needs a name")
 	}
-	rules, err := c.document(strings.TrimPrefix(c.args[1], "@"))
+	rules, err := c.document(ctx, strings.TrimPrefix(c.args[1], "@"))
 	if err != nil {
 		return err
 	}
@@ -113,9 +113,9 @@ func runPolicyDelete(ctx context.Context, c *call) error {
 	return nil
 }
 
-func runPolicyFmt(_ context.Context, c *call) error {
+func runPolicyFmt(ctx context.Context, c *call) error {
 	path := c.args[0]
-	text, err := c.document(path)
+	text, err := c.document(ctx, path)
 	if err != nil {
 		return err
 	}

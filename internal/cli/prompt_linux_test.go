@@ -89,6 +89,36 @@ func TestPromptHidesWhatIsTyped(t *testing.T) {
 	}
 }
 
+func TestAnInterruptedPromptRestoresTheTerminal(t *testing.T) {
+	user, program := openTerminal(t)
+	var out, errs bytes.Buffer
+	app := cli.App{Stdio: cli.Stdio{In: program, Out: &out, Err: &errs}}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	interrupted := make(chan error, 1)
+	go func() {
+		// Typing nothing is enough to know that the prompt is up.
+		err := typeWhenHidden(ctx, user, program, "")
+		cancel()
+		interrupted <- err
+	}()
+	code := app.Main(ctx, []string{"coffer", "operator", "unseal", "-address=http://127.0.0.1:1"})
+	if err := <-interrupted; err != nil {
+		t.Fatal(err)
+	}
+	if code != 1 || !strings.Contains(errs.String(), "context canceled") {
+		t.Errorf("exit code %d: %s", code, &errs)
+	}
+	state, err := unix.IoctlGetTermios(int(program.Fd()), unix.TCGETS)
+	if err != nil || state.Lflag&unix.ECHO == 0 {
+		t.Errorf("the terminal does not echo any more: %v, %v", state, err)
+	}
+	// The read that was given up ends with the terminal.
+	if _, err := user.WriteString("\n"); err != nil {
+		t.Error(err)
+	}
+}
+
 // onScreen returns what the terminal has echoed so far.
 func onScreen(t *testing.T, fd int) string {
 	t.Helper()

@@ -24,7 +24,7 @@ func readCommand() *command {
 
 func runRead(ctx context.Context, c *call) error {
 	path := cleanPath(c.args[0])
-	data, err := c.fields(c.args[1:])
+	data, err := c.fields(ctx, c.args[1:])
 	if err != nil {
 		return err
 	}
@@ -125,7 +125,7 @@ func (c *call) runWrite(ctx context.Context, force bool, write func(*api.Client,
 	if len(c.args) == 1 && !force {
 		return usageError("Must supply data or use -force")
 	}
-	data, err := c.fields(c.args[1:])
+	data, err := c.fields(ctx, c.args[1:])
 	if err != nil {
 		return err
 	}
@@ -197,7 +197,7 @@ func deleteCommand() *command {
 
 func runDelete(ctx context.Context, c *call) error {
 	path := cleanPath(c.args[0])
-	data, err := c.fields(c.args[1:])
+	data, err := c.fields(ctx, c.args[1:])
 	if err != nil {
 		return err
 	}
@@ -219,7 +219,7 @@ func unwrapCommand() *command {
 		long:  "Without TOKEN the token of the environment or the token helper is the wrapping token; - reads it\nfrom standard input.",
 		define: func(*flag.FlagSet) action {
 			return func(ctx context.Context, c *call) error {
-				token, err := c.resolve(c.arg(0))
+				token, err := c.resolve(ctx, c.arg(0))
 				if err != nil {
 					return err
 				}

@@ -39,7 +39,10 @@ func TestHintsOnConnectionErrors(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			sh := newShell(t, nil)
-			sh.env["VAULT_CLIENT_TIMEOUT"] = "200ms"
+			sh.env["VAULT_CLIENT_TIMEOUT"] = "10s"
+			if tc.address == slow.URL {
+				sh.env["VAULT_CLIENT_TIMEOUT"] = "200ms"
+			}
 			got := sh.run("read", "-address="+tc.address, "a")
 			if got.code != tc.code || !strings.Contains(got.err, tc.want) {
 				t.Errorf("got %+v, want the hint %q", got, tc.want)

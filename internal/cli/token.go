@@ -116,13 +116,13 @@ func (d *duration) given() string {
 }
 
 // tokenArg returns the argument, with - read from standard input.
-func (c *call) tokenArg() (string, error) {
-	text, err := c.resolve(c.arg(0))
+func (c *call) tokenArg(ctx context.Context) (string, error) {
+	text, err := c.resolve(ctx, c.arg(0))
 	return strings.TrimSpace(text), err
 }
 
 func (c *call) tokenLookup(ctx context.Context, accessor bool) error {
-	arg, err := c.tokenArg()
+	arg, err := c.tokenArg(ctx)
 	if err != nil {
 		return err
 	}
@@ -148,7 +148,7 @@ func (c *call) tokenLookup(ctx context.Context, accessor bool) error {
 }
 
 func (c *call) tokenRenew(ctx context.Context, accessor bool, increment duration) error {
-	arg, err := c.tokenArg()
+	arg, err := c.tokenArg(ctx)
 	if err != nil {
 		return err
 	}
@@ -174,7 +174,7 @@ func (c *call) tokenRenew(ctx context.Context, accessor bool, increment duration
 }
 
 func (c *call) tokenRevoke(ctx context.Context, accessor, self bool, mode string) error {
-	arg, err := c.tokenArg()
+	arg, err := c.tokenArg(ctx)
 	if err != nil {
 		return err
 	}
