@@ -30,6 +30,9 @@ const checkInterval = 5 * time.Minute
 // persistTimeout bounds how long sealing waits for the store.
 const persistTimeout = 2 * time.Second
 
+// settleTimeout bounds how long a rekey that failed looks whether it did.
+const settleTimeout = 5 * time.Second
+
 // Config is what a [Ceremony] works with.
 type Config struct {
 	// Store lies below the barrier.
@@ -201,6 +204,9 @@ func (c *Ceremony) Seal(ctx context.Context) {
 	defer c.mu.Unlock()
 	c.close(ctx) // what an unseal under way has opened meanwhile
 	c.forget()
+	if c.rekey.uncertain() {
+		c.cfg.Log.Error("sealed while the outcome of a rekey was open: if the old shares do not unseal, it took place")
+	}
 	c.rekey.end()
 	c.newRoot.end()
 }

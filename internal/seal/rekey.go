@@ -19,10 +19,19 @@ type rekey struct {
 	old        tally
 	request    RekeyRequest
 	recipients []recipient
-	// pending is what verification will put in force.
+	// pending are the new shares, from when they are made until they are known
+	// to be in force; result is the answer that shows them.
 	pending *newShares
+	result  *RekeyResult
 	verify  tally
 }
+
+// awaitsVerification reports whether new shares are to be shown to work.
+func (r *rekey) awaitsVerification() bool { return r.pending != nil && r.request.RequireVerification }
+
+// uncertain reports whether the store has not said if the new shares, which
+// nobody has seen, are in force.
+func (r *rekey) uncertain() bool { return r.pending != nil && !r.request.RequireVerification }
 
 func (r *rekey) end() {
 	r.old.end()
@@ -91,11 +100,19 @@ func (c *Ceremony) StartRekey(ctx context.Context, who Authority, in RekeyReques
 
 // CancelRekey ends the rekey. Old shares stay in force. Without a token the
 // nonce is needed; given, it must be right in any case.
-func (c *Ceremony) CancelRekey(_ context.Context, who Authority, in CancelRequest) error {
+func (c *Ceremony) CancelRekey(ctx context.Context, who Authority, in CancelRequest) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.mayCancel(who, &c.rekey.old, in); err != nil {
 		return err
+	}
+	if c.rekey.uncertain() {
+		switch done, err := c.inForce(ctx, c.rekey.pending.unseal); {
+		case err != nil:
+			return err
+		case done:
+			return fault.New(fault.Invalid, "the new shares are in force; give an old share again to get them")
+		}
 	}
 	c.rekey.end()
 	c.cfg.Log.Info("rekey cancelled")
@@ -127,8 +144,12 @@ func (c *Ceremony) UpdateRekey(ctx context.Context, who Authority, in ShareReque
 	if err != nil {
 		return nil, nil, err
 	}
-	if c.rekey.old.nonce == "" || c.rekey.pending != nil {
+	if c.rekey.old.nonce == "" || c.rekey.awaitsVerification() {
 		return nil, nil, errNoRekey
+	}
+	if c.rekey.uncertain() {
+		result, err := c.resumeRekey(ctx, b, in)
+		return nil, result, err
 	}
 	config, info, done, err := c.contribute(ctx, &c.rekey.old, in, "rekey")
 	if err != nil {
@@ -138,9 +159,9 @@ func (c *Ceremony) UpdateRekey(ctx context.Context, who Authority, in ShareReque
 		s, err := c.rekeyStatus(ctx)
 		return &s, nil, err
 	}
-	defer c.rekey.old.clear()
 	unseal, root, err := c.verifyShares(ctx, c.rekey.old.shares, config, info)
 	if err != nil {
+		c.rekey.old.clear()
 		c.cfg.Log.Warn("shares for a rekey do not fit")
 		return nil, nil, err
 	}
@@ -169,11 +190,12 @@ func (c *Ceremony) contribute(ctx context.Context, t *tally, in ShareRequest, wh
 }
 
 // renew makes the new shares and puts them in force, or holds them until they
-// are verified. A failure leaves the rekey as it was before the last share.
+// are verified.
 func (c *Ceremony) renew(ctx context.Context, b *barrier.Barrier) (*RekeyResult, error) {
 	r := &c.rekey
 	renewed, err := c.newShares(r.request.Shares, r.request.Threshold, r.recipients)
 	if err != nil {
+		r.old.clear()
 		return nil, err
 	}
 	result := &RekeyResult{
@@ -182,16 +204,12 @@ func (c *Ceremony) renew(ctx context.Context, b *barrier.Barrier) (*RekeyResult,
 		VerificationRequired: r.request.RequireVerification,
 	}
 	renewed.backup = c.backupOf(renewed.keys)
-	renewed.keys = Keys{} // shown once, not held
+	renewed.keys = Keys{} // the result has them
 	if !r.request.RequireVerification {
-		err := c.commitRekey(ctx, b, renewed)
-		renewed.unseal.Zero()
-		if err != nil {
-			return nil, err
-		}
-		r.end()
-		return result, nil
+		r.pending, r.result = &renewed, result
+		return c.finishRekey(ctx, b)
 	}
+	r.old.clear()
 	if result.VerificationNonce, err = newUUID(c.cfg.Rand); err != nil {
 		renewed.unseal.Zero()
 		return nil, err
@@ -200,12 +218,82 @@ func (c *Ceremony) renew(ctx context.Context, b *barrier.Barrier) (*RekeyResult,
 	return result, nil
 }
 
+// finishRekey commits the pending shares and returns them. If the store cannot
+// say whether they are in force, they are kept for [Ceremony.resumeRekey]: to
+// drop them might be to drop the only ones that work.
+func (c *Ceremony) finishRekey(ctx context.Context, b *barrier.Barrier) (*RekeyResult, error) {
+	certain, err := c.commitRekey(ctx, b, *c.rekey.pending)
+	if err != nil {
+		if certain {
+			c.rekey.pending.unseal.Zero()
+			c.rekey.pending, c.rekey.result = nil, nil
+			c.rekey.old.clear()
+		}
+		return nil, err
+	}
+	result := c.rekey.result
+	c.rekey.end()
+	return result, nil
+}
+
+// resumeRekey goes on after an uncertain commit, for who brings one of the
+// shares that led to it.
+func (c *Ceremony) resumeRekey(ctx context.Context, b *barrier.Barrier, in ShareRequest) (*RekeyResult, error) {
+	old := &c.rekey.old
+	if err := old.checkNonce(in.Nonce); err != nil {
+		return nil, err
+	}
+	share, err := parseShare(in.Key, len(old.shares)) // of one or of several, as then
+	if err != nil {
+		return nil, err
+	}
+	defer clear(share)
+	if !old.has(share) {
+		return nil, fault.New(fault.Invalid, "the outcome of this rekey is open; give one of the same shares again")
+	}
+	done, err := c.inForce(ctx, c.rekey.pending.unseal)
+	if err != nil {
+		return nil, err
+	}
+	if !done {
+		return c.finishRekey(ctx, b)
+	}
+	result := c.rekey.result
+	c.rekey.end()
+	return result, nil
+}
+
+// inForce reports whether the stored seal opens with unseal. The answer is
+// final: that no is written down, so a commit that nobody acknowledged cannot
+// come after it.
+func (c *Ceremony) inForce(ctx context.Context, unseal barrier.Key) (done bool, err error) {
+	_, err = c.cfg.Store.Update(ctx, func(t store.Txn) error {
+		done = false
+		config, info, err := readConfig(t)
+		if err != nil {
+			return err
+		}
+		root, err := config.unwrapRoot(ctx, keyWrapper{unseal}, info.ID)
+		switch {
+		case err == nil:
+			root.Zero()
+			done = true
+			return nil
+		case errors.Is(err, ErrUnwrap):
+			return putJSON(t, sealConfigKey(), config)
+		}
+		return err
+	})
+	return done, err
+}
+
 // commitRekey puts the new shares in force: new unseal key, new root key and
-// the keyring under it, in one transaction.
-func (c *Ceremony) commitRekey(ctx context.Context, b *barrier.Barrier, n newShares) error {
+// the keyring under it, in one transaction. When it fails, certain says whether
+// nothing has changed for sure.
+func (c *Ceremony) commitRekey(ctx context.Context, b *barrier.Barrier, n newShares) (certain bool, err error) {
 	root, err := barrier.GenerateKey(c.cfg.Rand)
 	if err != nil {
-		return err
+		return true, err
 	}
 	defer root.Zero()
 	err = b.RotateRoot(ctx, root, func(raw, sealed store.Txn) error {
@@ -216,10 +304,16 @@ func (c *Ceremony) commitRekey(ctx context.Context, b *barrier.Barrier, n newSha
 		return n.put(ctx, raw, sealed, root, info.ID)
 	})
 	if err != nil {
-		return fmt.Errorf("putting new shares in force: %w", err)
+		// The store may have committed all the same, and the client may be gone.
+		settle, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+		defer cancel()
+		done, unknown := c.inForce(settle, n.unseal)
+		if unknown != nil || !done {
+			return unknown == nil, fmt.Errorf("putting new shares in force: %w", err)
+		}
 	}
 	c.cfg.Log.Info("rekeyed", "shares", n.shares, "threshold", n.threshold)
-	return nil
+	return true, nil
 }
 
 // VerifyRekeyStatus returns the progress of the verification.
@@ -234,7 +328,7 @@ func (c *Ceremony) verifyStatus() (VerifyStatus, error) {
 		return VerifyStatus{}, err
 	}
 	r := &c.rekey
-	if r.pending == nil {
+	if !r.awaitsVerification() {
 		return VerifyStatus{}, errNoRekey
 	}
 	return VerifyStatus{
@@ -250,7 +344,7 @@ func (c *Ceremony) RestartVerification(_ context.Context, who Authority, in Canc
 	if err := c.mayCancel(who, &c.rekey.verify, in); err != nil {
 		return VerifyStatus{}, err
 	}
-	if c.rekey.pending == nil {
+	if !c.rekey.awaitsVerification() {
 		return VerifyStatus{}, errNoRekey
 	}
 	nonce, err := newUUID(c.cfg.Rand)
@@ -275,7 +369,7 @@ func (c *Ceremony) VerifyRekey(ctx context.Context, who Authority, in ShareReque
 		return nil, nil, err
 	}
 	r := &c.rekey
-	if r.pending == nil {
+	if !r.awaitsVerification() {
 		return nil, nil, errNoRekey
 	}
 	if err := r.verify.checkNonce(in.Nonce); err != nil {
@@ -299,8 +393,8 @@ func (c *Ceremony) VerifyRekey(ctx context.Context, who Authority, in ShareReque
 	}
 	key.Zero()
 	nonce := r.verify.nonce
-	if err := c.commitRekey(ctx, b, *r.pending); err != nil {
-		return nil, nil, err
+	if _, err := c.commitRekey(ctx, b, *r.pending); err != nil {
+		return nil, nil, err // the client has the shares and tries again
 	}
 	r.end()
 	return nil, &VerifyResult{Complete: true, Nonce: nonce}, nil

@@ -353,11 +353,24 @@ func TestStrangersChangeNothing(t *testing.T) {
 type faulty struct {
 	store.Store
 	failPut, failCommit bool
+	// mute commits and says that it could not; dead fails everything.
+	// After mute comes dead, unless it is brief.
+	mute, dead, brief bool
 }
 
 var errDisk = fault.New(fault.Unavailable, "disk failed")
 
 func (f *faulty) Update(ctx context.Context, fn func(store.Txn) error) (store.Index, error) {
+	if f.dead {
+		return 0, errDisk
+	}
+	if f.mute {
+		f.mute, f.dead = false, !f.brief
+		if _, err := f.Store.Update(ctx, fn); err != nil {
+			return 0, err
+		}
+		return 0, errDisk
+	}
 	return f.Store.Update(ctx, func(txn store.Txn) error {
 		if err := fn(faultyTxn{txn, f}); err != nil {
 			return err
@@ -523,4 +536,80 @@ func TestNoKeyInTheStoreOrTheErrors(t *testing.T) {
 		t.Error(err)
 	}
 	srv.Seal(t.Context())
+}
+
+// TestUncertainRekey lets the store fall silent around the commit of a rekey
+// without verification, with and without having committed.
+func TestUncertainRekey(t *testing.T) {
+	for name, committed := range map[string]bool{"committed": true, "not committed": false} {
+		t.Run(name, func(t *testing.T) {
+			f := &faulty{Store: mem.New()}
+			srv := start(t, f)
+			old := srv.initialize(t, 3, 2)
+			srv.mustUnseal(t, old[:2]...)
+			st, err := srv.StartRekey(t.Context(), sudo, seal.RekeyRequest{Shares: 1, Threshold: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			give := func(share string) (*seal.RekeyResult, error) {
+				_, res, err := srv.UpdateRekey(t.Context(), sudo, seal.ShareRequest{Key: wire.Secret(share), Nonce: st.Nonce})
+				return res, err
+			}
+			if _, err := give(old[0]); err != nil {
+				t.Fatal(err)
+			}
+			f.mute, f.dead = committed, !committed
+			for range 2 { // the last share, and once more while the store is dead
+				if res, err := give(old[1]); !errors.Is(err, errDisk) || res != nil {
+					t.Fatalf("silent store: %v, %v", res, err)
+				}
+			}
+			if err := srv.CancelRekey(t.Context(), sudo, seal.CancelRequest{}); !errors.Is(err, errDisk) {
+				t.Errorf("cancelling while the outcome is open: %v", err)
+			}
+			if _, err := srv.VerifyRekeyStatus(t.Context()); err == nil {
+				t.Error("there is nothing to verify")
+			}
+			f.dead = false
+			if err := srv.CancelRekey(t.Context(), sudo, seal.CancelRequest{}); committed && fault.KindOf(err) != fault.Invalid || !committed && err != nil {
+				t.Errorf("cancelling: %v", err)
+			}
+			if !committed {
+				if !unseals(t, f, old[:2]...) {
+					t.Error("the old shares are lost")
+				}
+				return
+			}
+			for _, wrong := range []string{old[2], spoil(old[1])} {
+				if res, err := give(wrong); err == nil {
+					t.Errorf("a share that was not given brings %v", res)
+				}
+			}
+			res, err := give(old[0])
+			if err != nil || !unseals(t, f, res.KeysBase64...) {
+				t.Fatalf("the new shares: %v", err)
+			}
+			if st, err := srv.RekeyStatus(t.Context()); err != nil || st.Started {
+				t.Errorf("afterwards: %+v, %v", st, err)
+			}
+		})
+	}
+}
+
+// TestRekeyWhoseCommitWasNotAcknowledged settles by itself when the store
+// answers again at once.
+func TestRekeyWhoseCommitWasNotAcknowledged(t *testing.T) {
+	f := &faulty{Store: mem.New()}
+	srv := start(t, f)
+	old := srv.initialize(t, 1, 1)
+	srv.mustUnseal(t, old...)
+	st, err := srv.StartRekey(t.Context(), sudo, seal.RekeyRequest{Shares: 2, Threshold: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.mute, f.brief = true, true
+	_, res, err := srv.UpdateRekey(t.Context(), sudo, seal.ShareRequest{Key: wire.Secret(old[0]), Nonce: st.Nonce})
+	if err != nil || !unseals(t, f, res.KeysBase64...) {
+		t.Errorf("rekey: %v", err)
+	}
 }

@@ -69,15 +69,20 @@ type tally struct {
 
 // add takes a share over, unless it is there already.
 func (t *tally) add(share []byte) {
-	same := 0
-	for _, s := range t.shares {
-		same |= subtle.ConstantTimeCompare(s, share)
-	}
-	if same == 1 {
+	if t.has(share) {
 		clear(share)
 		return
 	}
 	t.shares = append(t.shares, share)
+}
+
+// has reports whether share was given.
+func (t *tally) has(share []byte) bool {
+	same := 0
+	for _, s := range t.shares {
+		same |= subtle.ConstantTimeCompare(s, share)
+	}
+	return same == 1
 }
 
 // clear forgets the shares and keeps the nonce.

@@ -382,12 +382,12 @@ func TestSealingDoesNotWait(t *testing.T) {
 	if st, err := srv.Status(t.Context()); err != nil || !st.Sealed {
 		t.Errorf("status: %+v, %v", st, err)
 	}
+	h.hang.Store(false) // for what comes; the rekey still hangs
 	cancel()
 	if err := <-rekeyed; !errors.Is(err, context.Canceled) {
 		t.Errorf("rekey: %v", err)
 	}
 	<-closed
-	h.hang.Store(false)
 	srv.mustUnseal(t, keys...)
 }
 
