@@ -3,8 +3,6 @@ package api
 import (
 	"context"
 	"net/http"
-	"net/url"
-	"strconv"
 	"time"
 )
 
@@ -50,10 +48,7 @@ func (c *Client) RevokeLease(ctx context.Context, id string, sync bool) error {
 
 // RevokePrefix revokes all leases below a prefix.
 func (c *Client) RevokePrefix(ctx context.Context, prefix string, sync bool) error {
-	_, err := c.Secret(ctx, &Request{
-		Method: http.MethodPut, Path: "sys/leases/revoke-prefix/" + prefix,
-		Query: url.Values{"sync": {strconv.FormatBool(sync)}},
-	})
+	_, err := c.writeBody(ctx, http.MethodPut, "sys/leases/revoke-prefix/"+prefix, map[string]bool{"sync": sync})
 	return err
 }
 

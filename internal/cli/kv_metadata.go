@@ -69,7 +69,7 @@ func withoutKeys(data map[string]any, keys []string) map[string]any {
 
 // defineMetadata declares the flags of kv metadata put and patch. Only those
 // that are given are sent.
-func defineMetadata(fs *flag.FlagSet, write func(*api.Client, context.Context, string, any) (*api.Secret, error)) action {
+func defineMetadata(fs *flag.FlagSet, write writer) action {
 	mount := fs.String("mount", "", mountFlag)
 	var casRequired boolPointer
 	var after duration

@@ -61,7 +61,7 @@ func runNamespaceLookup(ctx context.Context, c *call) error {
 	return c.secret(s)
 }
 
-func defineNamespaceWrite(fs *flag.FlagSet, doing string, write func(*api.Client, context.Context, string, any) (*api.Secret, error)) action {
+func defineNamespaceWrite(fs *flag.FlagSet, doing string, write writer) action {
 	var custom pairs
 	fs.Var(&custom, "custom-metadata", "set the custom metadata `key=value`; may be repeated")
 	return func(ctx context.Context, c *call) error {

@@ -39,7 +39,7 @@ func (o *options) define(fs *flag.FlagSet, g groups, env func(string) string) {
 		if format == "" {
 			format = "table"
 		}
-		fs.StringVar(&o.format, "format", format, "print the answer as `table`, json, yaml or raw (environment: VAULT_FORMAT)")
+		fs.StringVar(&o.format, "format", format, "print the answer in this `format`: table, json, yaml or raw (environment: VAULT_FORMAT)")
 		detailed, _ := api.LookupEnv(env, "DETAILED")
 		on, _ := strconv.ParseBool(detailed)
 		// Lists declare -detailed themselves, with a description.
@@ -65,7 +65,7 @@ func (o *options) defineConnection(fs *flag.FlagSet) {
 	fs.StringVar(&o.tlsServerName, "tls-server-name", "", "expect this `name` in the server's certificate (environment: VAULT_TLS_SERVER_NAME)")
 	fs.BoolVar(&o.tlsSkipVerify, "tls-skip-verify", false, "accept any server certificate; for experiments only (environment: VAULT_SKIP_VERIFY)")
 	fs.BoolVar(&o.noRedirects, "disable-redirects", false, "do not follow redirects")
-	fs.StringVar(&o.wrapTTL, "wrap-ttl", "", "have the answer wrapped in a single-use token that lives this `long` (environment: VAULT_WRAP_TTL)")
+	fs.StringVar(&o.wrapTTL, "wrap-ttl", "", "have the answer wrapped in a single-use token that lives this `time` (environment: VAULT_WRAP_TTL)")
 	fs.Var(&o.headers, "header", "add the header `name=value` to the request; may be repeated")
 	fs.Var(&o.mfa, "mfa", "send an MFA `credential`; may be repeated")
 	fs.BoolVar(&o.outputCurl, "output-curl-string", false, "print the request as a curl command instead of making it")

@@ -13,6 +13,13 @@ import (
 	"github.com/cofferhq/coffer/api"
 )
 
+// writer and lister are the shapes of the client's methods that several
+// commands choose between.
+type (
+	writer func(cl *api.Client, ctx context.Context, path string, data any) (*api.Secret, error)
+	lister func(cl *api.Client, ctx context.Context, path string) (*api.Secret, error)
+)
+
 func readCommand() *command {
 	return &command{
 		name: "read", args: "PATH [K=V...]", min: 1, max: -1, groups: connects | formats | selects,
@@ -120,7 +127,7 @@ func patchCommand() *command {
 	}
 }
 
-func (c *call) runWrite(ctx context.Context, force bool, write func(*api.Client, context.Context, string, any) (*api.Secret, error)) error {
+func (c *call) runWrite(ctx context.Context, force bool, write writer) error {
 	path := cleanPath(c.args[0])
 	if len(c.args) == 1 && !force {
 		return usageError("Must supply data or use -force")
@@ -156,13 +163,13 @@ func scanCommand() *command {
 	}
 }
 
-func runList(ask func(*api.Client, context.Context, string) (*api.Secret, error)) action {
+func runList(ask lister) action {
 	return func(ctx context.Context, c *call) error {
 		return c.listPath(ctx, cleanPath(c.args[0]), ask)
 	}
 }
 
-func (c *call) listPath(ctx context.Context, path string, ask func(*api.Client, context.Context, string) (*api.Secret, error)) error {
+func (c *call) listPath(ctx context.Context, path string, ask lister) error {
 	cl, err := c.client(ctx)
 	if err != nil {
 		return err
