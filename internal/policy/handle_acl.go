@@ -102,11 +102,13 @@ func (s *Store) readACL(ctx context.Context, c *route.Call, in nameRequest) (acl
 		return aclAnswer{facts: facts{Name: name}, Policy: builtinText(name)}, nil
 	}
 	p, err := s.view.get(ctx, c.Namespace.ID, name)
-	if err == nil && p.expired(c.Now) {
-		err = errNotFound
-	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return aclAnswer{}, err
+	case p.damaged:
+		return aclAnswer{}, fault.Newf(fault.Internal, "the stored policy %q is damaged; delete it and write it anew", name)
+	case p.expired(c.Now):
+		return aclAnswer{}, errNotFound
 	}
 	return aclAnswer{facts: p.facts(name), Policy: p.Text}, nil
 }

@@ -41,7 +41,7 @@ func (s *Store) capabilitiesOf(ctx context.Context, in pathsRequest, holder Hold
 	if err != nil {
 		return nil, err
 	}
-	acl, err := s.ACL(ctx, holder.Namespace, holder.Policies, holder.Identity)
+	acl, err := s.holderACL(ctx, holder)
 	if err != nil {
 		return nil, err
 	}

@@ -74,7 +74,9 @@ func (s *site) open() {
 	var err error
 	s.policies, err = policy.New(context.Background(), policy.Config{
 		Store: s.inner, Clock: s.clock, Rand: rand.Reader, Log: quiet(), Tokens: s.tokens,
-		Identity: func(context.Context, *route.Call) (*policy.Identity, error) { return s.who, nil },
+		Caller: func(_ context.Context, c *route.Call) (policy.Holder, error) {
+			return policy.Holder{Namespace: c.Namespace.ID, Policies: c.Caller.Policies, Identity: s.who}, nil
+		},
 	})
 	if err != nil {
 		s.t.Fatal(err)

@@ -16,8 +16,7 @@ import (
 	"github.com/cofferhq/coffer/internal/store"
 )
 
-// Holder is who holds policies: what the capabilities endpoints need to know
-// of a token that is not the caller's.
+// Holder is who holds policies: what it takes to find a token's ACL.
 type Holder struct {
 	// Namespace is the token's own.
 	Namespace store.NamespaceID
@@ -44,9 +43,9 @@ type Config struct {
 	Rand io.Reader
 	// Tokens finds other tokens than the caller's.
 	Tokens Tokens
-	// Identity returns the caller's identity, nil if it has none. A nil
-	// function means that no caller has one.
-	Identity func(ctx context.Context, c *route.Call) (*Identity, error)
+	// Caller returns the holder that makes a call. If it is nil, that is the
+	// call's policies, in its namespace and without an identity.
+	Caller func(ctx context.Context, c *route.Call) (Holder, error)
 }
 
 // Store is the policy noun: every namespace's ACL policies in memory, kept
@@ -219,14 +218,18 @@ func (s *Store) callerACL(ctx context.Context, c *route.Call) (*ACL, error) {
 	if c.Caller.Root {
 		return s.ACL(ctx, store.RootNamespace, []string{RootName}, nil)
 	}
-	var who *Identity
-	if s.Identity != nil {
+	holder := Holder{Namespace: c.Namespace.ID, Policies: c.Caller.Policies}
+	if s.Caller != nil {
 		var err error
-		if who, err = s.Identity(ctx, c); err != nil {
+		if holder, err = s.Caller(ctx, c); err != nil {
 			return nil, err
 		}
 	}
-	return s.ACL(ctx, c.Namespace.ID, c.Caller.Policies, who)
+	return s.holderACL(ctx, holder)
+}
+
+func (s *Store) holderACL(ctx context.Context, h Holder) (*ACL, error) {
+	return s.ACL(ctx, h.Namespace, h.Policies, h.Identity)
 }
 
 // errNotFound is the answer for a policy that is not there: 404 with an empty

@@ -91,12 +91,15 @@ func TestNamespacesShareNothing(t *testing.T) {
 }
 
 func TestUnusablePolicyFailsEveryHolder(t *testing.T) {
-	tests := []struct{ name, row string }{
-		{"text of a later version", `{"text": "path \"a\" { wishes = [] }", "version": 1}`},
-		{"text cut off", `{"text": "path \"a\" {", "version": 1}`},
-		{"row that is no object", `7`},
-		{"row without end", `{"text": `},
-		{"empty row", ``},
+	tests := []struct {
+		name, row string
+		read      int // the text can be looked at, if it is there
+	}{
+		{"text of a later version", `{"text": "path \"a\" { wishes = [] }", "version": 1}`, 200},
+		{"text cut off", `{"text": "path \"a\" {", "version": 1}`, 200},
+		{"row that is no object", `7`, 500},
+		{"row without end", `{"text": `, 500},
+		{"empty row", ``, 500},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -123,7 +126,7 @@ func TestUnusablePolicyFailsEveryHolder(t *testing.T) {
 				{read, "internal/ui/resultant-acl", nil, 500, ""},
 			})
 			s.caller = route.Caller{Root: true}
-			s.run([]step{{remove, "policies/acl/bad", nil, 204, ""}})
+			s.run([]step{{read, "policies/acl/bad", nil, tt.read, ""}, {remove, "policies/acl/bad", nil, 204, ""}})
 			s.mustCan("read", "a", "bad", "good")
 		})
 	}
@@ -420,6 +423,31 @@ func TestCachedACLDoesNotAllocate(t *testing.T) {
 			t.Errorf("%v allocations", allocations)
 		}
 	}
+}
+
+func TestCacheIsBounded(t *testing.T) {
+	s := newSite(t)
+	s.put("p", grantA)
+	for i := range 10_000 {
+		s.mustCan("read", "a", "p", "q"+strconv.Itoa(i))
+	}
+	kept, limit := s.policies.CachedACLs()
+	if kept > limit || kept < limit/2 {
+		t.Errorf("%d sets are kept, %d is the limit", kept, limit)
+	}
+	// A change takes away what depends on it and nothing else.
+	s.mustCan("deny", "a", "default")
+	s.put("p", grantA)
+	if kept, _ := s.policies.CachedACLs(); kept > 1 {
+		t.Errorf("after a change %d sets are kept", kept)
+	}
+}
+
+func TestCallerWithoutHook(t *testing.T) {
+	s, _ := disturbed(t)
+	s.put("p", grantA)
+	s.caller = route.Caller{Policies: []string{"p"}}
+	s.run([]step{{write, "capabilities-self", fields{"paths": "a"}, 200, `{"a": ["read"], "capabilities": ["read"]}`}})
 }
 
 func BenchmarkACL(b *testing.B) {

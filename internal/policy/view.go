@@ -42,7 +42,8 @@ type space struct {
 // stored is a policy's row with its text, parsed on first use.
 type stored struct {
 	row
-	policy func() (*Policy, error)
+	policy  func() (*Policy, error)
+	damaged bool // row could not be read
 }
 
 func newView(s store.Store, log *slog.Logger, acls *aclCache) *view {
@@ -54,6 +55,7 @@ func newView(s store.Store, log *slog.Logger, acls *aclCache) *view {
 func (v *view) decode(key store.Key, value []byte) *stored {
 	p := new(stored)
 	name, err := key.Last(), json.Unmarshal(value, &p.row)
+	p.damaged = err != nil
 	p.policy = sync.OnceValues(func() (*Policy, error) {
 		if err != nil {
 			return nil, v.unusable(key, errors.New("malformed row"))
