@@ -222,26 +222,40 @@ func (a *application) rangeHolds(r *rangeRead, base store.Index) bool {
 }
 
 // countUntouched counts the rows of the range as they are now. It gives a
-// count that cannot be right when it meets a row newer than base.
+// count that cannot be right when it meets a row newer than base. base may lie
+// ahead of the state: a node that catches up applies in one batch what the
+// leader had applied in several.
 func (a *application) countUntouched(r *rangeRead, base store.Index) (count uint64, err error) {
+	wrong := r.count + 1
 	it, err := a.state.db.NewIter(bounds(r.start, r.end))
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
+	inBatch := a.machine.at.commit
 	for ok := it.First(); ok && count <= r.count; ok = it.Next() {
-		if w, known := a.recent.get(store.Key(it.Key()[1:])); known && w.removed {
-			continue // still in the state, but removed earlier in this batch
+		if w, known := a.recent.get(store.Key(it.Key()[1:])); known && w.index > inBatch {
+			continue // not as it is now
 		}
 		version, _, err := splitRow(it.Value())
 		if err != nil {
 			return 0, err
 		}
 		if version > base {
-			return r.count + 1, nil
+			return wrong, nil
 		}
 		count++
 	}
+	a.recent.writtenAfter(inBatch, r.start, r.end, func(w lastWrite) bool {
+		if !w.removed {
+			count++
+		}
+		if !w.removed && w.index > base {
+			count = wrong
+			return false
+		}
+		return true
+	})
 	return count, it.Error()
 }
 

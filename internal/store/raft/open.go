@@ -164,6 +164,7 @@ func (s *Store) startRaft(undo *cleanup) (err error) {
 		return err
 	}
 	s.machine = &machine{state: s.state, at: s.state.position(), notify: s.notify, failed: s.fail, broken: s.broken, grown: s.logGrew}
+	s.machine.recent.limit = remembered
 	s.machine.recent.reset(s.machine.at.commit)
 
 	transport := s.config.Transport

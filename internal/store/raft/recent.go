@@ -5,13 +5,15 @@ import (
 	"github.com/cofferhq/coffer/internal/store/btree"
 )
 
-// generation is how many keys are remembered at least, once there were as many.
-const generation = 1 << 15
+// remembered is how many keys a node remembers at least, once there were as
+// many.
+const remembered = 1 << 15
 
 // recent remembers which rows the latest commits have written, so that most
 // transactions are checked without reading the state. It only ever spares
 // reads: with more or less of it every decision is the same.
 type recent struct {
+	limit        int // how many keys newer may have before it becomes older
 	newer, older btree.Map[lastWrite]
 	// since is the index of the commit from which on older, and half from
 	// which on newer, is complete.
@@ -33,12 +35,12 @@ func (w lastWrite) version() store.Index {
 }
 
 // reset forgets everything: the state is at index now.
-func (r *recent) reset(index store.Index) { *r = recent{since: index, half: index} }
+func (r *recent) reset(index store.Index) { *r = recent{limit: r.limit, since: index, half: index} }
 
 // trim forgets the older half if there is too much. Everything up to index
 // must be in the state: what is not is remembered nowhere else.
 func (r *recent) trim(index store.Index) {
-	if r.newer.Len() >= generation {
+	if r.newer.Len() >= r.limit {
 		r.older, r.since = r.newer, r.half
 		r.newer, r.half = btree.Map[lastWrite]{}, index
 	}
