@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // Exit codes of every command.
@@ -101,6 +104,10 @@ func isHelp(arg string) bool { return arg == "-h" || arg == "-help" || arg == "-
 
 // runCommand parses the flags of cmd and runs it.
 func (a *App) runCommand(ctx context.Context, path []string, cmd *command, args []string) int {
+	// An interrupt ends the command in order: a prompt gives the terminal its
+	// echo back, and monitor ends without an error.
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	c := &call{App: a, cmd: cmd, path: path}
 	fs, act := c.flagSet()
 	rest, err := parseFlags(fs, args)

@@ -106,7 +106,7 @@ func TestAnInterruptedPromptRestoresTheTerminal(t *testing.T) {
 	if err := <-interrupted; err != nil {
 		t.Fatal(err)
 	}
-	if code != 1 || !strings.Contains(errs.String(), "context canceled") {
+	if code != 1 || !strings.Contains(errs.String(), "Interrupted") {
 		t.Errorf("exit code %d: %s", code, &errs)
 	}
 	state, err := unix.IoctlGetTermios(int(program.Fd()), unix.TCGETS)

@@ -59,6 +59,9 @@ func (c *call) report(err error) int {
 		fmt.Fprintf(c.Err, "%s\n\nUsage: %s\nRun \"%s -help\" for the flags.\n",
 			usage, strings.TrimSpace(line+" [flags] "+c.cmd.args), line)
 		return exitLocal
+	case errors.Is(err, context.Canceled):
+		fmt.Fprintln(c.Err, "Interrupted")
+		return exitLocal
 	}
 	doing := ""
 	if errors.As(err, &op) {
