@@ -34,7 +34,7 @@ type App struct {
 	Stdio
 	// Env looks up an environment variable, as os.Getenv.
 	Env func(string) string
-	// Version is what the version command prints after the program's name.
+	// Version is the number of the version, as 1.2.3.
 	Version string
 	// Server runs the server command, Diagnose operator diagnose; nil means
 	// that this build has none.

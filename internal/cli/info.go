@@ -35,15 +35,11 @@ func versionCommand() *command {
 		short: "Print the version of this program",
 		define: func(*flag.FlagSet) action {
 			return func(_ context.Context, c *call) error {
-				version := c.Version
-				if version == "" {
-					version = "Coffer (unversioned build)"
-				}
 				if c.tabular() {
-					fmt.Fprintln(c.Out, version)
+					fmt.Fprintf(c.Out, "Coffer v%s\n", c.Version)
 					return nil
 				}
-				return c.value(map[string]string{"version": version}, nil)
+				return c.value(map[string]string{"version": c.Version}, nil)
 			}
 		},
 	}

@@ -152,7 +152,7 @@ func TestSystemInformation(t *testing.T) {
 		"GET /v1/sys?help=1":                                      `{"help":"system"}`,
 		"PUT /v1/sys/wrapping/unwrap":                             data(`{"a":"1"}`),
 	})
-	sh.app.Version = "Coffer v1.2.3"
+	sh.app.Version = "1.2.3"
 	sh.transcript(t, "information",
 		"version", "-version", "version -format=json", "print token", "version-history", "plugin list", "plugin list auth -format=json", "plugin info secret kv", "plugin info secret none",
 		"namespace list", "namespace list -format=json", "namespace lookup team", "namespace lookup none", "namespace create -custom-metadata=a=b team/", "namespace delete team",
