@@ -34,8 +34,8 @@ type Config struct {
 	Log    *slog.Logger
 	Limits Limits
 	// Engines and Methods are the types that can be mounted.
-	Engines []*engine.Type
-	Methods []*authn.Type
+	Engines []engine.Type
+	Methods []authn.Type
 	// Builtin gives the route tables of the server's own mounts ("system",
 	// "identity", "ns_token"), whose endpoints have their receivers bound.
 	Builtin func(mountType string) *route.Table
@@ -87,7 +87,8 @@ type Mounted struct {
 // New opens the noun over an initialised store.
 func New(ctx context.Context, c Config) (*Table, error) {
 	t := &Table{Config: c, kinds: map[string]*kind{}, byPath: map[store.NamespaceID]map[string]*Mounted{}, byID: map[store.MountID]*Mounted{}}
-	for _, e := range c.Engines {
+	for i := range c.Engines {
+		e := &c.Engines[i]
 		k, err := engineKind(e)
 		if err != nil {
 			return nil, err

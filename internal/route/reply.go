@@ -29,9 +29,14 @@ func (k Keys) page(c *Call) (Keys, error) {
 		return k, nil
 	}
 	if after != "" {
-		at := slices.IndexFunc(k.Keys, func(name string) bool { return name > after })
-		if at < 0 {
-			at = len(k.Keys)
+		// The page begins behind the name that ended the last one; if that is
+		// gone, behind where it would stand. A recursive listing is not in the
+		// order of names, so the name itself is looked for first.
+		at := slices.Index(k.Keys, after) + 1
+		if at == 0 {
+			if at = slices.IndexFunc(k.Keys, func(name string) bool { return name > after }); at < 0 {
+				at = len(k.Keys)
+			}
 		}
 		k.Keys = k.Keys[at:]
 	}

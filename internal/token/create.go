@@ -3,11 +3,13 @@ package token
 import (
 	"context"
 	"errors"
+	"io"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/cofferhq/coffer/internal/authn"
+	"github.com/cofferhq/coffer/internal/clock"
 	"github.com/cofferhq/coffer/internal/expiry"
 	"github.com/cofferhq/coffer/internal/fault"
 	"github.com/cofferhq/coffer/internal/lease"
@@ -65,26 +67,18 @@ func (s *Store) Insert(tx store.Txn, e Entry) (*Entry, string, error) {
 	return &e, text, s.insert(tx, &e)
 }
 
-// InsertRoot makes a root token without an end in a transaction: the one that
-// initialisation and root generation hand out. id is its text, "" for a new one.
-func (s *Store) InsertRoot(tx store.Txn, id string) (string, error) {
-	e := Entry{NS: store.RootNamespace, Policies: []string{policy.RootName}, Path: "auth/token/root", DisplayName: "root", Type: Service, Created: s.Clock.Now()}
-	text, err := s.name(&e, id)
-	if err != nil {
-		return "", err
-	}
-	return text, s.insert(tx, &e)
-}
+func (s *Store) name(e *Entry, id string) (string, error) { return name(s.Rand, s.hash, e, id) }
 
-func (s *Store) name(e *Entry, id string) (text string, err error) {
+// name gives a new token its text, its handle and its accessor.
+func name(random io.Reader, h *hasher, e *Entry, id string) (text string, err error) {
 	text = id
 	if text == "" {
-		if text, err = newID(s.Rand); err != nil {
+		if text, err = newID(random); err != nil {
 			return "", err
 		}
 	}
-	e.Handle = s.hash.sum(text)
-	e.Accessor, err = randomText(s.Rand, 18, 24)
+	e.Handle = h.sum(text)
+	e.Accessor, err = randomText(random, 18, 24)
 	return text, err
 }
 
@@ -114,7 +108,9 @@ func (s *Store) createBatch(ctx context.Context, e Entry, also func(store.Txn, *
 	return &e, text, err
 }
 
-func (s *Store) insert(tx store.Txn, e *Entry) error {
+func (s *Store) insert(tx store.Txn, e *Entry) error { return insert(tx, s.Clock, e) }
+
+func insert(tx store.Txn, c clock.Clock, e *Entry) error {
 	if ok, err := store.Exists(tx, tokenKey(e.Handle)); err != nil {
 		return err
 	} else if ok {
@@ -122,7 +118,7 @@ func (s *Store) insert(tx store.Txn, e *Entry) error {
 	}
 	if len(e.Parent) > 0 {
 		parent, err := get(tx, string(e.Parent))
-		if errors.Is(err, store.ErrNotFound) || err == nil && !parent.usableParent(s.Clock.Now()) {
+		if errors.Is(err, store.ErrNotFound) || err == nil && !parent.usableParent(c.Now()) {
 			return errBad // the parent was revoked meanwhile
 		}
 		if err != nil {

@@ -26,7 +26,7 @@ func (s *Store) findAccessor(ctx context.Context, c *route.Call, accessor string
 	if accessor == "" {
 		return nil, fault.New(fault.Invalid, "missing accessor")
 	}
-	e, err := s.byAccessor(ctx, accessor)
+	e, err := s.ByAccessor(ctx, accessor)
 	return sameNamespace(c, e, err, errMissing)
 }
 

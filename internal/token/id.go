@@ -21,6 +21,8 @@ const (
 	alphabet  = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 	randomLen = 43 // base62 digits of 256 bits
 	sumLen    = 6  // base62 digits of 32 bits
+	// ServiceLen is the length of a service token's text.
+	ServiceLen = len(ServicePrefix) + randomLen + sumLen
 	// MaxLen is the longest token text that is looked at.
 	MaxLen = 8 << 10
 )

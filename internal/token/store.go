@@ -13,6 +13,7 @@ import (
 	"github.com/cofferhq/coffer/internal/authn"
 	"github.com/cofferhq/coffer/internal/clock"
 	"github.com/cofferhq/coffer/internal/fault"
+	"github.com/cofferhq/coffer/internal/policy"
 	"github.com/cofferhq/coffer/internal/route"
 	"github.com/cofferhq/coffer/internal/store"
 )
@@ -93,6 +94,22 @@ func Init(tx store.Txn, random io.Reader) error {
 		}
 	}
 	return store.PutJSON(tx, keysKey, k)
+}
+
+// InsertRoot makes a root token without an end in a transaction: the one that
+// initialisation and root generation hand out. It needs no [Store], because at
+// the cluster's birth there is none yet. id is its text, "" for a new one.
+func InsertRoot(tx store.Txn, c clock.Clock, random io.Reader, id string) (string, error) {
+	k, err := store.GetJSON[keys](tx, keysKey)
+	if err != nil {
+		return "", fmt.Errorf("reading token keys: %w", err)
+	}
+	e := Entry{NS: store.RootNamespace, Policies: []string{policy.RootName}, Path: "auth/token/create", DisplayName: "token", Type: Service, Created: c.Now()}
+	text, err := name(random, newHasher(k.Hash), &e, id)
+	if err != nil {
+		return "", err
+	}
+	return text, insert(tx, c, &e)
 }
 
 // New opens the noun over an initialised store.
@@ -204,9 +221,9 @@ func get(r store.Reader, handle string) (*Entry, error) {
 
 func put(tx store.Txn, e *Entry) error { return store.PutJSON(tx, tokenKey(e.Handle), e) }
 
-// byAccessor returns the record that an accessor stands for, or
+// ByAccessor returns the record that an accessor stands for, or
 // [store.ErrNotFound].
-func (s *Store) byAccessor(ctx context.Context, accessor string) (*Entry, error) {
+func (s *Store) ByAccessor(ctx context.Context, accessor string) (*Entry, error) {
 	var e *Entry
 	err := s.Store.View(ctx, func(r store.Reader) error {
 		handle, err := r.Get(accessorKey(accessor))

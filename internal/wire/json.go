@@ -50,9 +50,9 @@ func (o Object) Lookup(name string) ([]byte, bool) {
 }
 
 // ParseObject checks that body begins with one JSON object within the limits
-// and splits its members. An empty or blank body is the zero Object. What
-// follows the object is ignored, as Vault's decoder does. Every other document
-// is refused with [fault.Invalid] or [fault.TooLarge]; the message tells where,
+// and splits its members. An empty or blank body is the zero Object. Further
+// objects after the first are ignored, as Vault's decoder does; any other text
+// is not. Every other document is refused with [fault.Invalid] or [fault.TooLarge]; the message tells where,
 // not what.
 func ParseObject(body []byte, l Limits) (Object, error) {
 	s := scanner{b: body, l: l}
@@ -68,7 +68,16 @@ func ParseObject(body []byte, l Limits) (Object, error) {
 	if err := s.object(1, &members); err != nil {
 		return Object{}, err
 	}
-	return Object{Raw: body[start:s.i:s.i], Members: members}, nil
+	o := Object{Raw: body[start:s.i:s.i], Members: members}
+	for s.space(); s.i < len(s.b); s.space() {
+		if s.b[s.i] != '{' {
+			return Object{}, s.bad("text after the object")
+		}
+		if err := s.object(1, nil); err != nil {
+			return Object{}, err
+		}
+	}
+	return o, nil
 }
 
 // Valid checks that value is exactly one well-formed JSON value within the

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -345,3 +346,16 @@ func (s Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `
 
 // JSON is a value kept as the client sent it.
 type JSON = json.RawMessage
+
+// Any decodes a well-formed value as encoding/json does, with numbers kept as
+// json.Number. It is for policies' parameter rules, which compare values of any
+// type.
+func Any(raw []byte) any {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	var v any
+	if d.Decode(&v) != nil {
+		return nil
+	}
+	return v
+}

@@ -1,0 +1,168 @@
+package gate
+
+import (
+	"context"
+	"slices"
+
+	"github.com/cofferhq/coffer/internal/audit"
+	"github.com/cofferhq/coffer/internal/fault"
+	"github.com/cofferhq/coffer/internal/route"
+	"github.com/cofferhq/coffer/internal/token"
+)
+
+// describe fills the request's part of the audit records.
+func (x *exchange) describe() {
+	r, c := &x.requestRecord, &x.call
+	*r = audit.Request{
+		ID: x.req.ID, Operation: operation(x.req.Verb, c.Create).String(), Path: x.req.Path, ClientToken: x.req.Token,
+		Namespace: audit.Namespace{ID: x.req.Namespace.UUID, Path: x.req.Namespace.Path}, RemoteAddr: addr(x.req.Remote), RemotePort: x.req.RemotePort,
+		WrapTTL: x.req.WrapTTL, Headers: x.req.AuditHeaders(), Data: c.Body.Raw,
+	}
+	if x.mounted != nil {
+		r.Mount = x.auditMount()
+		r.NonHMACKeys, _ = x.mounted.NonHMACKeys()
+	}
+	if x.req.TLS != nil && len(x.req.TLS.PeerCertificates) > 0 {
+		r.ClientCertificateSerialNumber = x.req.TLS.PeerCertificates[0].SerialNumber.String()
+	}
+	if x.entry != nil {
+		r.ClientTokenAccessor = x.entry.Accessor
+		x.auth = authOf(x.entry, x.req.Token)
+		x.auth.PolicyResults = x.results()
+	}
+}
+
+func (x *exchange) auditMount() audit.Mount {
+	class := "secret"
+	if x.call.Mount.Auth {
+		class = "auth"
+	}
+	return audit.Mount{Point: x.call.Mount.Path, Type: x.call.Mount.Type, Accessor: x.call.Mount.Accessor, RunningVersion: "v1.0.0+builtin.coffer", Class: class}
+}
+
+func authOf(e *token.Entry, text string) audit.Auth {
+	return audit.Auth{
+		Token: text, Accessor: e.Accessor, DisplayName: e.DisplayName, Policies: e.Policies, TokenPolicies: e.Policies,
+		NoDefaultPolicy: e.NoDefaultPolicy, Metadata: pairs(e.Meta), NumUses: e.NumUses, RemainingUses: e.NumUses, EntityID: e.EntityID,
+		TokenType: e.Type, TokenTTL: e.TTL, TokenIssueTime: e.Created,
+	}
+}
+
+func pairs(m map[string]string) []audit.Pair {
+	if len(m) == 0 {
+		return nil
+	}
+	list := make([]audit.Pair, 0, len(m))
+	for k, v := range m {
+		list = append(list, audit.Pair{Key: k, Value: v})
+	}
+	slices.SortFunc(list, func(a, b audit.Pair) int {
+		if a.Key < b.Key {
+			return -1
+		}
+		return 1
+	})
+	return list
+}
+
+func (x *exchange) results() *audit.PolicyResults {
+	res := &audit.PolicyResults{Allowed: x.decision.Allowed}
+	if !x.decision.Allowed {
+		return res
+	}
+	names := x.decision.Policies
+	if len(names) == 0 && x.entry.Root() {
+		names = rootPolicy
+	}
+	for _, name := range names {
+		res.GrantingPolicies = append(res.GrantingPolicies, audit.GrantingPolicy{Name: name, NamespaceID: x.req.Namespace.UUID, NamespacePath: x.req.Namespace.Path, Type: "acl"})
+	}
+	return res
+}
+
+var rootPolicy = []string{"root"}
+
+func (x *exchange) record(t audit.Type, err error) audit.Record {
+	r := audit.Record{Time: x.g.Clock.Now(), Type: t, Request: &x.requestRecord}
+	if x.entry != nil {
+		r.Auth = &x.auth
+	}
+	if err != nil {
+		r.Error = text(err)
+	}
+	return r
+}
+
+// text is what the audit log says of an error: what the client will see.
+func text(err error) string {
+	if msg := fault.Message(err); msg != "" {
+		return msg
+	}
+	return fault.KindOf(err).String()
+}
+
+// auditRequest writes the request down: before anything that has an effect,
+// beside a pure read.
+func (x *exchange) auditRequest(ctx context.Context) (audit.Pending, error) {
+	x.describe()
+	r := x.record(audit.TypeRequest, nil)
+	p := x.g.Audit.Begin(&r)
+	if !x.endpoint.Effect {
+		return p, nil
+	}
+	return audit.Pending{}, p.Wait(ctx)
+}
+
+// auditResponse writes the answer down, and waits for the request's record if
+// that is still on its way.
+func (x *exchange) auditResponse(ctx context.Context, pending audit.Pending, reply *route.Reply, err error) error {
+	r := x.record(audit.TypeResponse, err)
+	r.Response = x.response(reply)
+	p := x.g.Audit.Begin(&r)
+	// The answer must not leave unrecorded because the client has hung up:
+	// what was done was done.
+	ctx = context.WithoutCancel(ctx)
+	first := pending.Wait(ctx)
+	if second := p.Wait(ctx); second != nil {
+		return second
+	}
+	return first
+}
+
+func (x *exchange) response(reply *route.Reply) *audit.Response {
+	res := &audit.Response{Mount: x.requestRecord.Mount, Warnings: x.call.Warnings()}
+	if x.mounted != nil {
+		_, res.NonHMACKeys = x.mounted.NonHMACKeys()
+	}
+	if reply == nil {
+		return res
+	}
+	res.Data = reply.Data
+	if reply.Enveloped != nil {
+		res.Data = reply.Enveloped
+	}
+	if reply.Lease != nil {
+		res.LeaseID = reply.Lease.ID
+	}
+	if a := reply.Auth; a != nil {
+		res.Auth = &audit.Auth{
+			Token: a.ClientToken, Accessor: a.Accessor, DisplayName: a.DisplayName, Policies: a.Policies, TokenPolicies: a.TokenPolicies,
+			Metadata: pairs(a.Metadata), NumUses: a.NumUses, EntityID: a.EntityID, TokenType: a.TokenType, TokenTTL: a.LeaseDuration, TokenIssueTime: x.call.Now,
+		}
+	}
+	if w := reply.Wrap; w != nil {
+		res.WrapInfo = &audit.WrapInfo{TTL: w.TTL, Token: w.Token, Accessor: w.Accessor, CreationTime: w.CreationTime, CreationPath: w.CreationPath, WrappedAccessor: w.WrappedAccessor}
+	}
+	return res
+}
+
+// refuse writes a refused request down, once, and returns the refusal, or the
+// failure to write it. A stranger's body is not read, so it is not there.
+func (x *exchange) refuse(ctx context.Context, err error) error {
+	x.describe()
+	r := x.record(audit.TypeRequest, err)
+	if aerr := x.g.Audit.Log(context.WithoutCancel(ctx), &r); aerr != nil {
+		return aerr
+	}
+	return err
+}

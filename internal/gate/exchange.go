@@ -1,0 +1,295 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strings"
+
+	"github.com/cofferhq/coffer/internal/audit"
+	"github.com/cofferhq/coffer/internal/authn"
+	"github.com/cofferhq/coffer/internal/fault"
+	"github.com/cofferhq/coffer/internal/mount"
+	"github.com/cofferhq/coffer/internal/policy"
+	"github.com/cofferhq/coffer/internal/route"
+	"github.com/cofferhq/coffer/internal/store"
+	"github.com/cofferhq/coffer/internal/token"
+	"github.com/cofferhq/coffer/internal/wire"
+)
+
+// exchange is one request on its way through the gate.
+type exchange struct {
+	g   *Gate
+	req *Request
+
+	mounted  *mount.Mounted
+	endpoint *route.Endpoint
+	known    bool // the path has endpoints for other verbs
+	match    route.Match
+	call     route.Call
+	entry    *token.Entry // nil for a public endpoint
+	acl      *policy.ACL
+	decision policy.Decision
+	lastUse  bool
+
+	requestRecord audit.Request
+	auth          audit.Auth
+}
+
+var (
+	errDenied    = fault.New(fault.Denied, "permission denied")
+	errSealed    = fault.New(fault.Sealed, "Vault is sealed")
+	errSudo      = errDenied
+	errOperation = fault.New(fault.Unsupported, "unsupported operation")
+	errPath      = fault.New(fault.NotFound, "unsupported path")
+)
+
+// Serve answers a request.
+func (g *Gate) Serve(ctx context.Context, req *Request) Answer {
+	if !g.enter() {
+		return Answer{Err: errSealed}
+	}
+	defer g.running.Done()
+	x := &exchange{g: g, req: req}
+	reply, err := x.run(ctx)
+	if x.lastUse {
+		// The last use of a token ends it, whatever came of the request.
+		if rerr := g.Tokens.Revoke(context.WithoutCancel(ctx), x.entry.Handle); rerr != nil {
+			g.Log.Error("revoking a token after its last use", "request", req.ID, "error", rerr)
+		}
+	}
+	a := Answer{Err: err, Reply: reply, Endpoint: x.endpoint, Warnings: x.call.Warnings()}
+	if x.endpoint != nil {
+		a.Flat = x.endpoint.Flat
+	}
+	return a
+}
+
+func (x *exchange) run(ctx context.Context) (*route.Reply, error) {
+	x.find()
+	x.begin()
+	if err := x.admit(ctx); err != nil {
+		return nil, x.refuse(ctx, err)
+	}
+	if x.req.Help {
+		return x.help()
+	}
+	if x.endpoint == nil {
+		return nil, x.refuse(ctx, x.missing())
+	}
+	pending, err := x.auditRequest(ctx)
+	if err != nil {
+		return nil, err
+	}
+	reply, err := x.handle(ctx)
+	if err == nil {
+		reply, err = x.wrap(ctx, reply)
+	}
+	if aerr := x.auditResponse(ctx, pending, reply, err); aerr != nil {
+		return nil, aerr
+	}
+	return reply, err
+}
+
+// find matches the path to a mount and an endpoint.
+func (x *exchange) find() {
+	m, rest, ok := x.g.Mounts.Resolve(x.req.Namespace.ID, x.req.Path)
+	if !ok {
+		return
+	}
+	x.mounted = m
+	x.call.Path = rest
+	if table := m.Routes(); table != nil {
+		x.endpoint, x.known = table.Find(x.req.Verb, rest, &x.match)
+	}
+}
+
+// begin fills the call with what is known before anybody is asked.
+func (x *exchange) begin() {
+	c, r := &x.call, x.req
+	c.ID, c.Verb, c.Full, c.Namespace = r.ID, r.Verb, r.Path, r.Namespace
+	c.ClientToken, c.Remote, c.RemotePort, c.TLS = wire.Secret(r.Token), r.Remote, r.RemotePort, r.TLS
+	c.Now, c.WrapTTL, c.Query, c.Log = x.g.Clock.Now(), r.WrapTTL, r.Query, x.g.Log
+	c.Header = x.header
+	if x.mounted != nil {
+		c.Mount = *x.mounted.Mount()
+	}
+	if x.endpoint != nil {
+		c.SetMatch(&x.match, x.endpoint)
+	}
+}
+
+func (x *exchange) header(name string) string {
+	if !x.mounted.PassesHeader(name) {
+		return ""
+	}
+	return x.req.Header(name)
+}
+
+// admit authenticates and authorises. Nothing is parsed before the caller is
+// known, so that a stranger's request is cheap to refuse.
+func (x *exchange) admit(ctx context.Context) error {
+	if x.endpoint != nil && x.endpoint.Public && !x.req.Help {
+		return x.parse()
+	}
+	if err := x.authenticate(ctx); err != nil {
+		return err
+	}
+	if x.endpoint != nil && !x.req.Help {
+		if err := x.parse(); err != nil {
+			return err
+		}
+		if x.endpoint.HasExists() {
+			if err := x.existence(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return x.authorize()
+}
+
+func (x *exchange) authenticate(ctx context.Context) error {
+	if x.req.Token == "" {
+		return errDenied
+	}
+	e, err := x.g.Tokens.Authenticate(ctx, x.req.Token)
+	if err != nil {
+		return err
+	}
+	if e.NS != x.req.Namespace.ID {
+		return errDenied
+	}
+	if len(e.BoundCIDRs) > 0 && (!x.req.Remote.IsValid() || !authn.InCIDRs(x.req.Remote, e.BoundCIDRs)) {
+		return errDenied
+	}
+	if x.acl, err = x.g.Policies.ACL(ctx, e.NS, e.Policies, nil); err != nil {
+		return err
+	}
+	if e, x.lastUse, err = x.g.Tokens.Use(ctx, e); err != nil {
+		return err
+	}
+	x.entry = e
+	x.call.Caller = e.Caller()
+	return nil
+}
+
+// parse reads the body within the limits.
+func (x *exchange) parse() error {
+	if x.req.Body == nil {
+		return nil
+	}
+	body, err := x.req.Body()
+	if err != nil {
+		return err
+	}
+	x.call.Body, err = wire.ParseObject(body, x.g.Limits)
+	return err
+}
+
+func (x *exchange) existence(ctx context.Context) error {
+	instance, err := x.mounted.Instance()
+	if err != nil {
+		return err
+	}
+	exists, err := x.endpoint.Exists(ctx, instance, &x.call)
+	x.call.Create = !exists
+	return err
+}
+
+func (x *exchange) authorize() error {
+	op := operation(x.req.Verb, x.call.Create)
+	x.decision = x.acl.Check(op, x.req.Path, params{x.call.Body}, x.req.WrapTTL)
+	if !x.decision.Allowed {
+		return errDenied
+	}
+	x.call.Sudo = x.decision.Sudo
+	if x.endpoint != nil && x.endpoint.Sudo && !x.decision.Sudo {
+		return errSudo
+	}
+	if limit := x.decision.PaginationLimit; limit > 0 {
+		return x.paginate(limit)
+	}
+	return nil
+}
+
+// missing words the absence of an endpoint for a caller who may know.
+func (x *exchange) missing() error {
+	switch {
+	case x.mounted == nil:
+		return fault.Newf(fault.NotFound, "no handler for route %q. route entry not found.", x.req.Path)
+	case x.known:
+		return errOperation
+	}
+	return errPath
+}
+
+// handle runs the handler and registers what it grants. A panic is this
+// request's failure alone.
+func (x *exchange) handle(ctx context.Context) (reply *route.Reply, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			x.g.Log.Error("panic in a handler", "request", x.req.ID, "path", x.req.Path, "panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+			reply, err = nil, fault.New(fault.Internal, "")
+		}
+	}()
+	if x.entry != nil && x.call.Full == responsePath && x.entry.Policies[0] == policy.ResponseWrappingName && len(x.entry.Policies) == 1 {
+		return x.g.Wrapping.Response(ctx, &x.call)
+	}
+	instance, err := x.mounted.Instance()
+	if err != nil {
+		return nil, err
+	}
+	if x.endpoint.Login {
+		return x.login(ctx, instance)
+	}
+	if reply, err = x.endpoint.Handle(ctx, instance, &x.call); err != nil {
+		return nil, err
+	}
+	if reply.Warn != "" {
+		x.call.Warn(reply.Warn)
+	}
+	if reply.Issued != nil {
+		return x.grant(ctx, instance, reply)
+	}
+	return reply, nil
+}
+
+// responsePath is where older clients read what is wrapped.
+const responsePath = "cubbyhole/response"
+
+// known reports whether the error belongs to the caller, so that it needs no
+// line in the log.
+func expected(err error) bool {
+	switch fault.KindOf(err) {
+	case fault.Internal:
+		return errors.Is(err, context.Canceled)
+	case fault.Unavailable, fault.Full, fault.Conflict:
+		return false
+	}
+	return true
+}
+
+// params shows the body to policies that constrain parameters.
+type params struct{ body wire.Object }
+
+func (p params) Names() []string {
+	names := make([]string, len(p.body.Members))
+	for i, m := range p.body.Members {
+		names[i] = m.Name
+	}
+	return names
+}
+
+func (p params) Lookup(name string) (any, bool) {
+	raw, ok := p.body.Lookup(name)
+	if !ok {
+		return nil, false
+	}
+	return wire.Any(raw), true
+}
+
+// confine narrows a transaction to the mount's rows.
+func (x *exchange) confine(tx store.Txn) store.Txn { return x.mounted.Storage().Confine(tx) }
+
+func trimmed(path string) string { return strings.TrimSuffix(path, "/") }

@@ -1,0 +1,49 @@
+package gate
+
+import (
+	"crypto/tls"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"github.com/cofferhq/coffer/internal/audit"
+	"github.com/cofferhq/coffer/internal/route"
+)
+
+// Request is a request as httpd hands it over: of canonical path, in a known
+// namespace, its body not read yet.
+type Request struct {
+	ID        string
+	Namespace route.Namespace
+	Verb      route.Verb
+	// Path is canonical and has no leading slash.
+	Path  string
+	Token string
+	Query url.Values
+	// Body reads and returns the body, within the listener's limits. It is
+	// called at most once, and not for a caller who may not call at all.
+	Body func() ([]byte, error)
+	// Header returns a request header.
+	Header func(name string) string
+	// AuditHeaders returns the request headers for the audit log.
+	AuditHeaders func() []audit.Header
+	Remote       netip.Addr
+	RemotePort   int
+	TLS          *tls.ConnectionState
+	WrapTTL      time.Duration
+	WrapJWT      bool
+	// Help asks for the documentation of the path instead.
+	Help bool
+}
+
+// Answer is what httpd writes.
+type Answer struct {
+	// Err, if set, is the failure; Reply may still hold warnings' company.
+	Err   error
+	Reply *route.Reply
+	// Endpoint is the one that answered; nil if none did.
+	Endpoint *route.Endpoint
+	Warnings []string
+	// Headers are response headers that the mount's engine may set.
+	Flat bool
+}

@@ -1,0 +1,331 @@
+package httpd
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cofferhq/coffer/internal/clock"
+	"github.com/cofferhq/coffer/internal/config"
+	"github.com/cofferhq/coffer/internal/envelope"
+	"github.com/cofferhq/coffer/internal/fault"
+	"github.com/cofferhq/coffer/internal/gate"
+	"github.com/cofferhq/coffer/internal/namespace"
+	"github.com/cofferhq/coffer/internal/route"
+	"github.com/cofferhq/coffer/internal/wire"
+)
+
+// Node is the server behind the listeners.
+type Node interface {
+	// Gate is nil while the server is sealed.
+	Gate() *gate.Gate
+	// Always are the endpoints of sys/ that answer while it is sealed.
+	Always() *route.Table
+	// CORS decides about a request from a page of another origin.
+	CORS() CORS
+}
+
+// CORS is what pages of other origins may do.
+type CORS struct {
+	Enabled          bool
+	Origins          []string
+	Headers          []string
+	AllowCredentials bool
+}
+
+// Listener answers at one address.
+type Listener struct {
+	Config config.Listener
+	Node   Node
+	Log    *slog.Logger
+	Clock  clock.Clock
+	// InFlight, if not nil, is told of every request.
+	InFlight *InFlight
+
+	limits wire.Limits
+}
+
+// NewListener returns the handler of a listener.
+func NewListener(c config.Listener, n Node, log *slog.Logger, clk clock.Clock, inFlight *InFlight) *Listener {
+	return &Listener{Config: c, Node: n, Log: log, Clock: clk, InFlight: inFlight, limits: JSONLimits(c.Limits)}
+}
+
+// JSONLimits turns a listener's limits into those of its JSON reader.
+func JSONLimits(l config.Limits) wire.Limits {
+	set := func(dst *int, v int64) {
+		if v > 0 {
+			*dst = int(v)
+		} else if v < 0 {
+			*dst = 1 << 31
+		}
+	}
+	limits := wire.DefaultLimits
+	set(&limits.Depth, int64(l.JSONDepth))
+	set(&limits.String, l.JSONStringLength)
+	set(&limits.Keys, int64(min(l.JSONObjectEntries, l.JSONArrayElements)))
+	set(&limits.Values, int64(l.JSONStrings))
+	return limits
+}
+
+// ServeHTTP answers a request.
+func (l *Listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h["Cache-Control"] = noStore
+	h["Strict-Transport-Security"] = strictTransport
+	h["Content-Type"] = jsonType
+	l.customHeaders(h, "default")
+	if r.Header.Get("Origin") != "" && !l.cors(w, r) {
+		return
+	}
+	id, err := wire.NewUUID(rand.Reader)
+	if err != nil {
+		l.fail(w, r, "", err, nil)
+		return
+	}
+	if !strings.HasPrefix(r.URL.Path, "/v1/") {
+		l.fail(w, r, id, fault.New(fault.NotFound, ""), nil)
+		return
+	}
+	if n := l.Config.Limits.RequestSize; n > 0 && r.Body != nil {
+		r.Body = http.MaxBytesReader(w, r.Body, n)
+	}
+	ctx := r.Context()
+	if d := l.Config.Limits.RequestDuration; d > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, d)
+		defer cancel()
+	}
+	if l.InFlight != nil {
+		defer l.InFlight.track(id, r, l.Clock.Now())()
+	}
+	l.serve(ctx, w, r, id)
+}
+
+var (
+	noStore         = []string{"no-store"}
+	strictTransport = []string{"max-age=31536000; includeSubDomains"}
+	jsonType        = []string{"application/json"}
+)
+
+func (l *Listener) serve(ctx context.Context, w http.ResponseWriter, r *http.Request, id string) {
+	if r.Method == http.MethodOptions {
+		l.fail(w, r, id, fault.New(fault.Invalid, "OPTIONS is answered for cross-origin requests only"), nil)
+		return
+	}
+	req, err := l.parseRequest(r, id)
+	if err != nil {
+		l.fail(w, r, id, err, nil)
+		return
+	}
+	if path, ok := strings.CutPrefix(req.Path, "sys/"); ok {
+		var m route.Match
+		if e, _ := l.Node.Always().Find(req.Verb, path, &m); e != nil && e.Sealed {
+			l.serveAlways(ctx, w, r, req, e, &m, path)
+			return
+		}
+	}
+	if r.Method == http.MethodHead {
+		l.fail(w, r, id, fault.New(fault.Unsupported, ""), nil)
+		return
+	}
+	g := l.Node.Gate()
+	if g == nil {
+		l.fail(w, r, id, fault.New(fault.Sealed, "Vault is sealed"), nil)
+		return
+	}
+	if req.Namespace, err = namespace.FromHeader(r.Header.Get("X-Vault-Namespace")); err != nil {
+		l.fail(w, r, id, err, nil)
+		return
+	}
+	a := g.Serve(ctx, req)
+	if a.Err != nil {
+		l.fail(w, r, id, a.Err, a.Warnings)
+		return
+	}
+	l.answer(w, r, id, &a)
+}
+
+// serveAlways answers an endpoint that works while sealed.
+func (l *Listener) serveAlways(ctx context.Context, w http.ResponseWriter, r *http.Request, req *gate.Request, e *route.Endpoint, m *route.Match, path string) {
+	if _, err := namespace.FromHeader(r.Header.Get("X-Vault-Namespace")); err != nil {
+		l.fail(w, r, req.ID, errBare, nil)
+		return
+	}
+	c := &route.Call{ID: req.ID, Verb: req.Verb, Path: path, Full: req.Path, Query: req.Query, Remote: req.Remote, RemotePort: req.RemotePort, TLS: req.TLS, Now: l.Clock.Now(), Log: l.Log, Header: func(string) string { return "" }}
+	c.SetMatch(m, e)
+	if req.Body != nil {
+		body, err := req.Body()
+		if err == nil {
+			c.Body, err = wire.ParseObject(body, l.limits)
+		}
+		if err != nil {
+			l.fail(w, r, req.ID, err, nil)
+			return
+		}
+	}
+	reply, err := e.Handle(ctx, nil, c)
+	if err != nil {
+		l.fail(w, r, req.ID, err, nil)
+		return
+	}
+	l.answer(w, r, req.ID, &gate.Answer{Reply: reply, Endpoint: e, Warnings: c.Warnings(), Flat: e.Flat})
+}
+
+// buffers hold answers while they are written; they are wiped before they are
+// used again, because answers hold secrets.
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 4096); return &b }}
+
+// maxPooled is the largest buffer that is kept.
+const maxPooled = 256 << 10
+
+func (l *Listener) answer(w http.ResponseWriter, r *http.Request, id string, a *gate.Answer) {
+	reply := a.Reply
+	if reply.Raw != nil {
+		l.raw(w, r, reply.Raw)
+		return
+	}
+	if reply.NoContent && len(a.Warnings) == 0 && reply.Auth == nil && reply.Wrap == nil {
+		l.write(w, r, http.StatusNoContent, nil)
+		return
+	}
+	status := http.StatusOK
+	switch {
+	case reply.Missing:
+		status = http.StatusNotFound
+	case reply.Accepted:
+		status = http.StatusAccepted
+	}
+	if reply.Enveloped != nil {
+		l.write(w, r, status, reply.Enveloped)
+		return
+	}
+	p, _ := buffers.Get().(*[]byte)
+	b := envelope.Append((*p)[:0], id, reply, a.Warnings, a.Flat)
+	b = append(b, '\n')
+	l.write(w, r, status, b)
+	clear(b)
+	if cap(b) <= maxPooled {
+		*p = b[:0]
+		buffers.Put(p)
+	}
+}
+
+func (l *Listener) raw(w http.ResponseWriter, r *http.Request, b *route.Bytes) {
+	h := w.Header()
+	if b.ContentType != "" {
+		h.Set("Content-Type", b.ContentType)
+	}
+	for name, value := range b.Header {
+		h.Set(name, value)
+	}
+	status := b.Status
+	if status == 0 {
+		status = http.StatusOK
+		if len(b.Body) == 0 && b.ContentType == "" {
+			status = http.StatusNoContent
+		}
+	}
+	l.write(w, r, status, b.Body)
+}
+
+// write sends an answer. HEAD has no body.
+func (l *Listener) write(w http.ResponseWriter, r *http.Request, status int, body []byte) {
+	h := w.Header()
+	if len(l.Config.Headers) > 0 {
+		l.customHeaders(h, strconv.Itoa(status/100)+"xx")
+		l.customHeaders(h, strconv.Itoa(status))
+	}
+	if r.Method == http.MethodHead {
+		w.WriteHeader(status)
+		return
+	}
+	if len(body) > 0 {
+		h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	}
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // the client is gone: there is nobody to tell
+}
+
+func (l *Listener) customHeaders(h http.Header, class string) {
+	for name, values := range l.Config.Headers[class] {
+		h[name] = values
+	}
+}
+
+// fail answers an error.
+func (l *Listener) fail(w http.ResponseWriter, r *http.Request, id string, err error, warnings []string) {
+	status, text := statusOf(err, id)
+	if status >= http.StatusInternalServerError && fault.KindOf(err) != fault.Sealed {
+		l.Log.Error("request failed", "request", id, "method", r.Method, "path", r.URL.Path, "status", status, "error", err)
+	}
+	if fault.KindOf(err) == fault.Conflict {
+		w.Header().Set("Retry-After", "1")
+	}
+	if r.Method == http.MethodHead {
+		l.write(w, r, status, nil)
+		return
+	}
+	l.write(w, r, status, append(envelope.Errors(nil, text, warnings), '\n'))
+}
+
+// cors answers a preflight itself and reports whether the request may go on.
+func (l *Listener) cors(w http.ResponseWriter, r *http.Request) bool {
+	c, origin := l.Node.CORS(), r.Header.Get("Origin")
+	if !c.Enabled {
+		return true
+	}
+	allowed := false
+	for _, o := range c.Origins {
+		allowed = allowed || o == "*" || o == origin
+	}
+	preflight := r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != ""
+	if !allowed {
+		l.fail(w, r, "", fault.New(fault.Denied, "origin not allowed"), nil)
+		return false
+	}
+	h := w.Header()
+	h.Set("Access-Control-Allow-Origin", origin)
+	h.Set("Vary", "Origin")
+	if c.AllowCredentials {
+		h.Set("Access-Control-Allow-Credentials", "true")
+	}
+	if !preflight {
+		return true
+	}
+	h.Set("Access-Control-Allow-Methods", "DELETE, GET, OPTIONS, POST, PUT, LIST, PATCH, SCAN")
+	h.Set("Access-Control-Allow-Headers", strings.Join(append([]string{"Content-Type", "X-Requested-With", "X-Vault-Namespace", "X-Vault-Token", "X-Vault-Wrap-TTL", "Authorization"}, c.Headers...), ","))
+	h.Set("Access-Control-Max-Age", "300")
+	w.WriteHeader(http.StatusNoContent)
+	return false
+}
+
+// InFlight knows the requests that are being answered.
+type InFlight struct{ requests sync.Map }
+
+// Flight is a request that is being answered.
+type Flight struct {
+	StartTime  time.Time `json:"start_time"`
+	ClientAddr string    `json:"client_remote_address"`
+	Path       string    `json:"request_path"`
+	Method     string    `json:"request_method"`
+}
+
+func (f *InFlight) track(id string, r *http.Request, now time.Time) func() {
+	f.requests.Store(id, Flight{StartTime: now, ClientAddr: r.RemoteAddr, Path: r.URL.Path, Method: r.Method})
+	return func() { f.requests.Delete(id) }
+}
+
+// All returns the requests by id.
+func (f *InFlight) All() map[string]Flight {
+	all := map[string]Flight{}
+	f.requests.Range(func(id, flight any) bool {
+		all[id.(string)] = flight.(Flight)
+		return true
+	})
+	return all
+}

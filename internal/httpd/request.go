@@ -1,0 +1,221 @@
+package httpd
+
+import (
+	"bytes"
+	"io"
+	"mime"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cofferhq/coffer/internal/audit"
+	"github.com/cofferhq/coffer/internal/fault"
+	"github.com/cofferhq/coffer/internal/gate"
+	"github.com/cofferhq/coffer/internal/route"
+	"github.com/cofferhq/coffer/internal/wire"
+)
+
+// errBare is a refusal whose answer has no text, as clients know it.
+var errBare = fault.New(fault.Invalid, "")
+
+// verbOf maps a method, and the query of a GET, to a verb.
+func verbOf(method string, q url.Values) (route.Verb, error) {
+	switch method {
+	case http.MethodGet, http.MethodHead:
+		for name, verb := range map[string]route.Verb{"list": route.VerbList, "scan": route.VerbScan} {
+			if text := q.Get(name); text != "" {
+				on, err := strconv.ParseBool(text)
+				if err != nil {
+					return 0, errBare
+				}
+				if on {
+					return verb, nil
+				}
+			}
+		}
+		return route.VerbRead, nil
+	case "LIST":
+		return route.VerbList, nil
+	case "SCAN":
+		return route.VerbScan, nil
+	case http.MethodPost, http.MethodPut:
+		return route.VerbWrite, nil
+	case http.MethodDelete:
+		return route.VerbDelete, nil
+	case http.MethodPatch:
+		return route.VerbPatch, nil
+	}
+	return 0, fault.New(fault.Unsupported, "")
+}
+
+// tokenOf returns the client's token from its header or from a bearer
+// authorization.
+func tokenOf(h http.Header) string {
+	if t := h.Get("X-Vault-Token"); t != "" {
+		return strings.TrimSpace(t)
+	}
+	if rest, ok := strings.CutPrefix(h.Get("Authorization"), "Bearer "); ok {
+		return strings.TrimSpace(rest)
+	}
+	return ""
+}
+
+// wrapOf returns the lifetime that the client wants its answer wrapped for.
+func wrapOf(h http.Header) (time.Duration, error) {
+	text := h.Get("X-Vault-Wrap-TTL")
+	if text == "" {
+		return 0, nil
+	}
+	d, err := wire.ParseDurationText(text)
+	if err != nil {
+		return 0, fault.Newf(fault.Invalid, "header X-Vault-Wrap-TTL: %s", err)
+	}
+	return d, nil
+}
+
+// parseRequest makes the gate's request. The body is left unread.
+func (l *Listener) parseRequest(r *http.Request, id string) (*gate.Request, error) {
+	path, err := canonical(r.URL)
+	if err != nil {
+		return nil, err
+	}
+	var q url.Values
+	if r.URL.RawQuery != "" {
+		if q, err = url.ParseQuery(r.URL.RawQuery); err != nil {
+			return nil, fault.New(fault.Invalid, "the query is malformed")
+		}
+	}
+	verb, err := verbOf(r.Method, q)
+	if err != nil {
+		return nil, err
+	}
+	req := &gate.Request{
+		ID: id, Verb: verb, Path: path, Query: q, TLS: r.TLS, Token: tokenOf(r.Header), Header: r.Header.Get,
+		WrapJWT: strings.EqualFold(r.Header.Get("X-Vault-Wrap-Format"), "jwt"),
+		Help:    q.Get("help") != "" && verb == route.VerbRead,
+	}
+	if len(req.Token) > int(l.tokenLimit()) {
+		return nil, fault.New(fault.Invalid, "the token is too long")
+	}
+	if req.WrapTTL, err = wrapOf(r.Header); err != nil {
+		return nil, err
+	}
+	req.Remote, req.RemotePort = l.remote(r)
+	req.AuditHeaders = func() []audit.Header { return auditHeaders(r.Header) }
+	if hasBody(r) {
+		req.Body = func() ([]byte, error) { return l.readBody(r, verb) }
+	}
+	return req, nil
+}
+
+func (l *Listener) tokenLimit() int64 {
+	if n := l.Config.Limits.TokenHeaderSize; n > 0 {
+		return n
+	}
+	return 8 << 10
+}
+
+func hasBody(r *http.Request) bool {
+	switch r.Method {
+	case http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete:
+		return r.Body != nil && r.ContentLength != 0
+	}
+	return false
+}
+
+func auditHeaders(h http.Header) []audit.Header {
+	list := make([]audit.Header, 0, len(h))
+	for name, values := range h {
+		list = append(list, audit.Header{Name: name, Values: values})
+	}
+	return list
+}
+
+// readBody reads the body within the listener's limit, and turns a form into
+// the JSON object that it stands for.
+func (l *Listener) readBody(r *http.Request, verb route.Verb) ([]byte, error) {
+	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil {
+		kind = ""
+	}
+	if verb == route.VerbPatch && kind != "application/merge-patch+json" && kind != "application/json" && kind != "" {
+		return nil, fault.New(fault.Invalid, "PATCH takes a body of type application/merge-patch+json")
+	}
+	var buf bytes.Buffer
+	if n := r.ContentLength; n > 0 && n < 1<<20 {
+		buf.Grow(int(n) + bytes.MinRead)
+	}
+	if _, err := io.Copy(&buf, r.Body); err != nil {
+		return nil, fault.Wrap(readKind(err), err, "reading the request body: it is too large, or broke off")
+	}
+	if kind == "application/x-www-form-urlencoded" {
+		return formObject(buf.String())
+	}
+	return buf.Bytes(), nil
+}
+
+func readKind(err error) fault.Kind {
+	if _, ok := err.(*http.MaxBytesError); ok { //nolint:errorlint // the reader returns it bare
+		return fault.TooLarge
+	}
+	return fault.Invalid
+}
+
+// formObject writes a form's fields as a JSON object; of a repeated field the
+// first counts.
+func formObject(text string) ([]byte, error) {
+	form, err := url.ParseQuery(text)
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "the form in the request body is malformed")
+	}
+	b := []byte{'{'}
+	for name, values := range form {
+		if len(b) > 1 {
+			b = append(b, ',')
+		}
+		b = wire.AppendQuoted(b, name)
+		b = append(b, ':')
+		b = wire.AppendQuoted(b, values[0])
+	}
+	return append(b, '}'), nil
+}
+
+// remote returns the client's address: the connection's, or what an authorised
+// proxy says of it.
+func (l *Listener) remote(r *http.Request) (netip.Addr, int) {
+	ap, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}, 0
+	}
+	peer := ap.Addr().Unmap()
+	if client, ok := l.forwarded(peer, r.Header); ok {
+		return client, int(ap.Port())
+	}
+	return peer, int(ap.Port())
+}
+
+// forwarded reads X-Forwarded-For from a proxy that may speak for others. The
+// rightmost addresses were added by the nearest proxies.
+func (l *Listener) forwarded(peer netip.Addr, h http.Header) (netip.Addr, bool) {
+	f := &l.Config.Forwarded
+	if len(f.Authorized) == 0 {
+		return netip.Addr{}, false
+	}
+	trusted := false
+	for _, p := range f.Authorized {
+		trusted = trusted || p.Contains(peer)
+	}
+	if !trusted {
+		return netip.Addr{}, false
+	}
+	hops := strings.Split(strings.Join(h.Values("X-Forwarded-For"), ","), ",")
+	at := len(hops) - 1 - f.HopSkips
+	if at < 0 {
+		return netip.Addr{}, false
+	}
+	addr, err := netip.ParseAddr(strings.TrimSpace(hops[at]))
+	return addr.Unmap(), err == nil
+}

@@ -1,0 +1,30 @@
+package server
+
+import (
+	"github.com/cofferhq/coffer/internal/authn"
+	"github.com/cofferhq/coffer/internal/authn/approle"
+	"github.com/cofferhq/coffer/internal/authn/userpass"
+	"github.com/cofferhq/coffer/internal/engine"
+	"github.com/cofferhq/coffer/internal/engine/cubbyhole"
+	"github.com/cofferhq/coffer/internal/engine/database"
+	"github.com/cofferhq/coffer/internal/engine/database/postgres"
+	"github.com/cofferhq/coffer/internal/engine/kv"
+)
+
+// engines are the secrets engines that can be mounted. A new one is its own
+// folder and one line here.
+func engines() []engine.Type {
+	return []engine.Type{
+		kv.Type,
+		cubbyhole.Type,
+		database.Type(postgres.Driver()),
+	}
+}
+
+// methods are the auth methods that can be mounted.
+func methods() []authn.Type {
+	return []authn.Type{
+		userpass.Type,
+		approle.Type,
+	}
+}

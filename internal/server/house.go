@@ -1,0 +1,274 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/cofferhq/coffer/internal/audit"
+	"github.com/cofferhq/coffer/internal/authn"
+	"github.com/cofferhq/coffer/internal/barrier"
+	"github.com/cofferhq/coffer/internal/cluster"
+	"github.com/cofferhq/coffer/internal/engine/cubbyhole"
+	"github.com/cofferhq/coffer/internal/expiry"
+	"github.com/cofferhq/coffer/internal/fault"
+	"github.com/cofferhq/coffer/internal/gate"
+	"github.com/cofferhq/coffer/internal/httpd"
+	"github.com/cofferhq/coffer/internal/identity"
+	"github.com/cofferhq/coffer/internal/lease"
+	"github.com/cofferhq/coffer/internal/mount"
+	"github.com/cofferhq/coffer/internal/policy"
+	"github.com/cofferhq/coffer/internal/route"
+	"github.com/cofferhq/coffer/internal/store"
+	"github.com/cofferhq/coffer/internal/token"
+	"github.com/cofferhq/coffer/internal/wrap"
+)
+
+// house is everything that exists while the server is unsealed: the nouns, the
+// gate over them, and the tasks that run. It is built whole, or not at all, and
+// taken down whole.
+type house struct {
+	s        *Server
+	log      *slog.Logger
+	barrier  *barrier.Barrier
+	gate     *gate.Gate
+	audit    *audit.Broker
+	policies *policy.Store
+	tokens   *token.Store
+	leases   *lease.Store
+	mounts   *mount.Table
+	expiry   *expiry.Scheduler
+
+	stop  context.CancelFunc
+	tasks sync.WaitGroup
+}
+
+// born writes what a new cluster has: the keys and defaults of the nouns. It is
+// run in the transaction that initialises, and does nothing later.
+func born(tx store.Txn, s *Server) error {
+	for _, init := range []func() error{
+		func() error { return token.Init(tx, rand.Reader) },
+		func() error { return mount.Init(tx, rand.Reader) },
+		func() error { return policy.Init(tx, store.RootNamespace, s.clock.Now()) },
+		func() error { return wrap.Init(tx, rand.Reader) },
+	} {
+		if err := init(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// build opens the nouns over an unsealed barrier and starts their tasks.
+func (s *Server) build(ctx context.Context, b *barrier.Barrier) (*house, error) {
+	if _, err := b.Update(ctx, func(tx store.Txn) error { return born(tx, s) }); err != nil {
+		return nil, fmt.Errorf("preparing storage: %w", err)
+	}
+	h := &house{s: s, log: s.log, barrier: b}
+	if err := h.open(ctx); err != nil {
+		h.close()
+		return nil, err
+	}
+	h.start()
+	return h, nil
+}
+
+func (h *house) open(ctx context.Context) (err error) {
+	s, b := h.s, h.barrier
+	if h.audit, err = s.newBroker(ctx, b); err != nil {
+		return err
+	}
+	if h.policies, err = policy.New(ctx, policy.Config{Store: b, Clock: s.clock, Log: h.log, Tokens: holders{h}}); err != nil {
+		return err
+	}
+	if h.tokens, err = token.New(ctx, token.Config{
+		Store: b, Clock: s.clock, Log: h.log, Leases: leasesOf{h}, WipeCubbyhole: h.wipe, PolicyExists: h.policies.Exists, Method: h.method,
+	}); err != nil {
+		return err
+	}
+	h.leases = lease.New(lease.Config{Store: b, Clock: s.clock, Log: h.log, Tokens: h.tokens, Engine: h.engine})
+	defaultTTL, maxTTL := s.config.LeaseTTLs()
+	tables := map[string]*route.Table{}
+	h.mounts, err = mount.New(ctx, mount.Config{
+		Store: b, Clock: s.clock, Rand: rand.Reader, Log: h.log, Limits: mount.Limits{DefaultTTL: defaultTTL, MaxTTL: maxTTL},
+		Engines: engines(), Methods: methods(), Builtin: func(t string) *route.Table { return tables[t] },
+		Leases: func() mount.Leases { return h.leases }, Passwords: h.policies.Password, Allowed: h.allowed, Known: h.known,
+	})
+	if err != nil {
+		return err
+	}
+	ids := identity.New(b, s.clock, rand.Reader)
+	for name, eps := range map[string][]route.Endpoint{
+		mount.SystemType:   s.system(h),
+		mount.IdentityType: route.Bind(ids, identity.Routes),
+		mount.TokenType:    route.Bind(h.tokens, token.Routes),
+	} {
+		if tables[name], err = route.NewTable(eps); err != nil {
+			return err
+		}
+	}
+	wrapping, err := wrap.New(ctx, b, s.clock, h.tokens)
+	if err != nil {
+		return err
+	}
+	if tables[mount.SystemType], err = route.NewTable(s.system(h), route.Bind(wrapping, wrap.Routes)); err != nil {
+		return err
+	}
+	h.expiry = expiry.New(b, s.clock, h.log, map[expiry.Class]expiry.Handler{
+		expiry.Token: h.tokens, expiry.Lease: h.leases, expiry.Timer: expiry.TimerHandler(b, h.mounts.Fire),
+	})
+	h.gate = gate.New(gate.Config{
+		Store: b, Clock: s.clock, Log: h.log, Limits: s.jsonLimits(), Mounts: h.mounts, Tokens: h.tokens, Leases: h.leases,
+		Policies: h.policies, Identity: ids, Wrapping: wrapping, Audit: h.audit, Lockout: s.lockout(b),
+	})
+	return nil
+}
+
+// system are the endpoints of sys/ but those of wrapping.
+func (s *Server) system(h *house) []route.Endpoint {
+	return concat(
+		s.ceremony.Routes(),
+		route.Bind(s.node, cluster.Routes), route.Bind(s.node, cluster.Always),
+		route.Bind(h.mounts, mount.Routes),
+		route.Bind(h.leases, lease.Routes),
+		route.Bind(h.policies, policy.Routes),
+		h.audit.Routes(),
+	)
+}
+
+func concat(groups ...[]route.Endpoint) []route.Endpoint {
+	var all []route.Endpoint
+	for _, g := range groups {
+		all = append(all, g...)
+	}
+	return all
+}
+
+// start runs the tasks of an unsealed server.
+func (h *house) start() {
+	ctx, cancel := context.WithCancel(context.Background()) // ends when the house closes
+	h.stop = cancel
+	for name, task := range map[string]func(context.Context) error{
+		"audit": h.audit.Run, "expiry": h.expiry.Run, "mounts": h.mounts.Resume,
+	} {
+		h.tasks.Go(func() {
+			if err := task(ctx); err != nil && !errors.Is(err, context.Canceled) {
+				h.log.Error("a task ended", "task", name, "error", err)
+			}
+		})
+	}
+}
+
+// close takes the house down: no request begins, those that run may end, then
+// tasks and nouns end. It returns at once; done waits.
+func (h *house) close() {
+	if h.gate != nil {
+		h.gate.Close()
+	}
+	h.s.background.Go(func() {
+		if h.gate != nil {
+			h.gate.Wait()
+		}
+		if h.stop != nil {
+			h.stop()
+		}
+		h.tasks.Wait()
+		for _, noun := range []interface{ Close() }{closer(h.mounts != nil, h.mounts), closer(h.tokens != nil, h.tokens), closer(h.policies != nil, h.policies)} {
+			if noun != nil {
+				noun.Close()
+			}
+		}
+	})
+}
+
+func closer[T interface{ Close() }](ok bool, v T) interface{ Close() } {
+	if !ok {
+		return nil
+	}
+	return v
+}
+
+// leasesOf gives the token noun the lease noun, which is made after it.
+type leasesOf struct{ h *house }
+
+func (l leasesOf) EndOwned(tx store.Txn, owner string, limit int) (int, error) {
+	return l.h.leases.EndOwned(tx, owner, limit)
+}
+
+// engine returns the instance at a mount.
+func (h *house) engine(ctx context.Context, id store.MountID) (any, route.Mount, error) {
+	return h.mounts.Instance(ctx, id)
+}
+
+// method returns the auth method at a mount, as far as it renews.
+func (h *house) method(ctx context.Context, id store.MountID) (authn.Renewer, route.Mount, error) {
+	instance, m, err := h.mounts.Instance(ctx, id)
+	if err != nil {
+		return nil, m, err
+	}
+	r, _ := instance.(authn.Renewer)
+	return r, m, nil
+}
+
+// wipe removes what goes with a token: its cubbyhole and what it wraps.
+func (h *house) wipe(tx store.Txn, handle string, _ int) (int, error) {
+	m, _, ok := h.mounts.Resolve(store.RootNamespace, "cubbyhole/")
+	if !ok {
+		return 0, nil
+	}
+	storage := m.Storage()
+	if err := cubbyhole.Wipe(storage.Confine(tx), storage, handle); err != nil {
+		return 0, err
+	}
+	return 0, wrap.Drop(tx, handle)
+}
+
+// known reports whether a public request comes with a usable token.
+func (h *house) known(ctx context.Context, c *route.Call) bool {
+	text := c.ClientToken.Reveal()
+	if text == "" {
+		return false
+	}
+	e, err := h.tokens.Authenticate(ctx, text)
+	if err != nil || e.NS != c.Namespace.ID {
+		return false
+	}
+	c.Caller = e.Caller()
+	return true
+}
+
+// allowed reports whether the caller's policies grant anything under a path.
+func (h *house) allowed(ctx context.Context, c *route.Call, prefix string) bool {
+	acl, err := h.policies.ACL(ctx, c.Namespace.ID, c.Caller.Policies, nil)
+	return err == nil && acl.AllowsUnder(prefix)
+}
+
+// holders looks up tokens for the capabilities endpoints.
+type holders struct{ h *house }
+
+func (x holders) HolderByToken(ctx context.Context, c *route.Call, text string) (policy.Holder, error) {
+	e, err := x.h.tokens.Find(ctx, text)
+	return holder(c, e, err)
+}
+
+func (x holders) HolderByAccessor(ctx context.Context, c *route.Call, accessor string) (policy.Holder, error) {
+	e, err := x.h.tokens.ByAccessor(ctx, accessor)
+	return holder(c, e, err)
+}
+
+func holder(c *route.Call, e *token.Entry, err error) (policy.Holder, error) {
+	if err != nil {
+		return policy.Holder{}, err
+	}
+	if e.NS != c.Namespace.ID {
+		return policy.Holder{}, fault.New(fault.NotFound, "")
+	}
+	return policy.Holder{Namespace: e.NS, Policies: e.Policies}, nil
+}
+
+var (
+	_ httpd.Node = (*Server)(nil)
+)

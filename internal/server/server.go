@@ -1,0 +1,199 @@
+// Package server is the composition root: it makes a server of a configuration
+// and runs it. What exists while the server is unsealed is a [house]; while it is
+// sealed there is only the store, the ceremony of the seal, and the listeners.
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cofferhq/coffer/internal/barrier"
+	"github.com/cofferhq/coffer/internal/clock"
+	"github.com/cofferhq/coffer/internal/cluster"
+	"github.com/cofferhq/coffer/internal/config"
+	"github.com/cofferhq/coffer/internal/gate"
+	"github.com/cofferhq/coffer/internal/httpd"
+	"github.com/cofferhq/coffer/internal/route"
+	"github.com/cofferhq/coffer/internal/seal"
+	"github.com/cofferhq/coffer/internal/store"
+	"github.com/cofferhq/coffer/internal/store/mem"
+	"github.com/cofferhq/coffer/internal/store/raft"
+	"github.com/cofferhq/coffer/internal/token"
+	"github.com/cofferhq/coffer/internal/version"
+	"github.com/cofferhq/coffer/internal/wire"
+)
+
+// Options are what a [Server] is made of besides its configuration.
+type Options struct {
+	Config *config.Config
+	// Clock is the machine's if nil.
+	Clock clock.Clock
+	// Log gets the server's own log.
+	Log *slog.Logger
+	// Levels is the level of Log, which the API can change.
+	Levels *slog.LevelVar
+	// Out gets what a person at the terminal should see.
+	Out io.Writer
+}
+
+// Server is one node.
+type Server struct {
+	config   *config.Config
+	clock    clock.Clock
+	log      *slog.Logger
+	out      io.Writer
+	store    store.Store
+	raft     *raft.Store // nil on storage in memory
+	ceremony *seal.Ceremony
+	node     *cluster.Node
+	always   *route.Table
+	inFlight *httpd.InFlight
+
+	house      atomic.Pointer[house] // nil while sealed
+	background sync.WaitGroup        // houses being taken down
+	rootToken  string                // text for the first root token of a development server
+}
+
+// New opens the storage and prepares a sealed server.
+func New(o Options) (*Server, error) {
+	s := &Server{config: o.Config, clock: o.Clock, log: o.Log, out: o.Out, inFlight: &httpd.InFlight{}}
+	if s.clock == nil {
+		s.clock = clock.System{}
+	}
+	if err := s.openStore(); err != nil {
+		return nil, err
+	}
+	if err := s.prepare(); err != nil {
+		return nil, errors.Join(err, s.store.Close())
+	}
+	return s, nil
+}
+
+func (s *Server) openStore() (err error) {
+	c := s.config.Storage
+	if c.Raft == nil {
+		s.store = mem.New()
+		return nil
+	}
+	s.raft, err = raft.Open(raft.Config{Path: c.Raft.Path, NodeID: c.Raft.NodeID, Logger: s.log, Clock: s.clock})
+	if err != nil {
+		return fmt.Errorf("opening storage: %w", err)
+	}
+	s.store = s.raft
+	return nil
+}
+
+func (s *Server) prepare() (err error) {
+	storageType := s.config.Storage.Type
+	openRekey, openRoot := false, false
+	for _, l := range s.config.Listeners {
+		openRekey = openRekey || !l.Access.DisableUnauthedRekey
+		openRoot = openRoot || !l.Access.DisableUnauthedGenerateRoot
+	}
+	s.ceremony, err = seal.New(seal.Config{
+		Store: s.store, Clock: s.clock, Log: s.log, ClusterName: s.config.ClusterName, Version: version.Reported(), StorageType: storageType,
+		RootTokenLength: token.ServiceLen, NewRootToken: s.newRootToken, Unsealed: s.unsealed, Sealed: s.sealed,
+		UnauthenticatedRekey: openRekey, UnauthenticatedGenerateRoot: openRoot,
+	})
+	if err != nil {
+		return err
+	}
+	s.node = cluster.New(cluster.Config{
+		Clock: s.clock, Version: version.Reported(), HA: s.raft != nil, APIAddr: s.config.APIAddr, ClusterAddr: s.config.ClusterAddr,
+		Status: s.status, Index: s.index, StepDown: s.stepDown, Ready: s.ready,
+	})
+	s.always, err = route.NewTable(s.ceremony.Routes(), route.Bind(s.node, cluster.Always))
+	return err
+}
+
+// newRootToken makes a root token, for initialisation and root generation.
+func (s *Server) newRootToken(ctx context.Context, b *barrier.Barrier) (text string, err error) {
+	_, err = b.Update(ctx, func(tx store.Txn) error {
+		if err := born(tx, s); err != nil {
+			return err
+		}
+		text, err = token.InsertRoot(tx, s.clock, rand.Reader, s.rootToken)
+		return err
+	})
+	return text, err
+}
+
+// unsealed builds and publishes the house.
+func (s *Server) unsealed(ctx context.Context, b *barrier.Barrier) error {
+	h, err := s.build(ctx, b)
+	if err != nil {
+		return err
+	}
+	s.house.Store(h)
+	return nil
+}
+
+// sealed takes the house back.
+func (s *Server) sealed(context.Context) {
+	if h := s.house.Swap(nil); h != nil {
+		h.close()
+	}
+}
+
+// Gate returns the gate, nil while the server is sealed.
+func (s *Server) Gate() *gate.Gate {
+	if h := s.house.Load(); h != nil {
+		return h.gate
+	}
+	return nil
+}
+
+// Always returns the endpoints that answer while sealed.
+func (s *Server) Always() *route.Table { return s.always }
+
+// CORS returns what pages of other origins may do.
+func (s *Server) CORS() httpd.CORS { return httpd.CORS{} }
+
+func (s *Server) status(ctx context.Context) (cluster.Status, error) {
+	st, err := s.ceremony.Status(ctx)
+	return cluster.Status{Initialized: st.Initialized, Sealed: st.Sealed, ClusterName: st.ClusterName, ClusterID: st.ClusterID}, err
+}
+
+func (s *Server) index() (applied, committed uint64) {
+	if s.raft == nil {
+		return 0, 0
+	}
+	st := s.raft.Stats()
+	return st.Applied, st.LogLast
+}
+
+func (s *Server) ready() error {
+	if s.raft == nil {
+		return nil
+	}
+	return s.raft.Health().Err
+}
+
+// stepDown of a single node has nobody to hand over to: it stays the leader, as
+// Vault's single node does after a moment.
+func (s *Server) stepDown(context.Context) error { return nil }
+
+func (s *Server) jsonLimits() wire.Limits {
+	limits := wire.DefaultLimits
+	if len(s.config.Listeners) > 0 {
+		limits = httpd.JSONLimits(s.config.Listeners[0].Limits)
+	}
+	return limits
+}
+
+// drainTime bounds how long requests may go on after a stop was asked for.
+const drainTime = 30 * time.Second
+
+// Close seals the server and closes the storage.
+func (s *Server) Close(ctx context.Context) error {
+	s.ceremony.Seal(ctx)
+	s.background.Wait()
+	return s.store.Close()
+}
