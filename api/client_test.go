@@ -342,6 +342,22 @@ func TestSecretAccessors(t *testing.T) {
 	}
 }
 
+func TestABareObjectIsData(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"sealed":false,"t":1}`:        `{"sealed":false,"t":1}`,
+		`{"request_id":"","data":null}`: `null`,
+		`{"warnings":["w"]}`:            ``,
+		`{"auth":null,"sealed":false}`:  ``,
+		`{}`:                            ``,
+		``:                              ``,
+	} {
+		s, err := api.ParseSecret(strings.NewReader(body))
+		if err != nil || string(s.Data) != want {
+			t.Errorf("%s: got data %q, %v, want %q", body, s.Data, err, want)
+		}
+	}
+}
+
 func TestSecretsAreNotPrinted(t *testing.T) {
 	const hidden = "hvs.hidden"
 	for _, v := range []any{

@@ -122,7 +122,8 @@ func Field[T any](s *Secret, key string) (T, error) {
 	return v, nil
 }
 
-// ParseSecret reads one envelope from r.
+// ParseSecret reads one envelope from r. A few endpoints, as sys/health, answer
+// with a bare object: that becomes the data.
 func ParseSecret(r io.Reader) (*Secret, error) {
 	body, err := io.ReadAll(r)
 	if err != nil {
@@ -135,5 +136,22 @@ func ParseSecret(r io.Reader) (*Secret, error) {
 	if err := json.Unmarshal(body, &s); err != nil {
 		return nil, fmt.Errorf("the answer is not the JSON of this API; is the address that of a server?")
 	}
+	if isBare(body) {
+		s.Data = body
+	}
 	return &s, nil
+}
+
+// isBare reports whether body is an object without any field of an envelope.
+func isBare(body []byte) bool {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(body, &fields) != nil || len(fields) == 0 {
+		return false
+	}
+	for _, name := range []string{"request_id", "data", "auth", "wrap_info", "lease_id", "warnings"} {
+		if _, ok := fields[name]; ok {
+			return false
+		}
+	}
+	return true
 }
