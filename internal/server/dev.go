@@ -52,14 +52,6 @@ func (s *Server) storeToken(token string) {
 }
 
 func (s *Server) greet(p *port, keys seal.InitResult) error {
-	scheme := "http"
-	if p.cert.Load() != nil {
-		scheme = "https"
-	}
-	url := scheme + "://" + p.net.Addr().String()
-	if p.config.Type == "unix" {
-		url = "unix://" + p.config.Address
-	}
 	_, err := fmt.Fprintf(s.out, `
 Coffer is running in development mode: everything is kept in memory and gone
 when it stops, it is unsealed, and it speaks plain HTTP unless told otherwise.
@@ -75,6 +67,6 @@ The root token is stored for the command line, so this works at once:
     coffer kv put secret/hello who=world
     coffer kv get secret/hello
 
-`, url, keys.KeysBase64[0], keys.RootToken)
+`, p.url(), keys.KeysBase64[0], keys.RootToken)
 	return err
 }

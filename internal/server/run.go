@@ -70,9 +70,29 @@ func (s *Server) start(ctx context.Context, ports []*port) error {
 		s.log.Info("listening", "address", p.net.Addr().String(), "tls", p.cert.Load() != nil)
 	}
 	if s.config.Dev != nil {
-		return s.startDev(ctx, ports)
+		if err := s.startDev(ctx, ports); err != nil {
+			return err
+		}
+	}
+	if s.listening != nil {
+		urls := make([]string, len(ports))
+		for i, p := range ports {
+			urls[i] = p.url()
+		}
+		s.listening(urls)
 	}
 	return nil
+}
+
+// url is where clients reach a port on this machine.
+func (p *port) url() string {
+	switch {
+	case p.config.Type == "unix":
+		return "unix://" + p.config.Address
+	case p.cert.Load() != nil:
+		return "https://" + p.net.Addr().String()
+	}
+	return "http://" + p.net.Addr().String()
 }
 
 // stop drains: no new connections, running requests end, then the seal closes.

@@ -41,6 +41,9 @@ type Options struct {
 	Levels *slog.LevelVar
 	// Out gets what a person at the terminal should see.
 	Out io.Writer
+	// Listening, if not nil, is told the URLs of the listeners once the server
+	// answers there; a development server is then unsealed.
+	Listening func(urls []string)
 }
 
 // Server is one node.
@@ -58,12 +61,13 @@ type Server struct {
 
 	house      atomic.Pointer[house] // nil while sealed
 	background sync.WaitGroup        // houses being taken down
+	listening  func(urls []string)   // may be nil
 	rootToken  string                // text for the first root token of a development server
 }
 
 // New opens the storage and prepares a sealed server.
 func New(o Options) (*Server, error) {
-	s := &Server{config: o.Config, clock: o.Clock, log: o.Log, out: o.Out, inFlight: &httpd.InFlight{}}
+	s := &Server{config: o.Config, clock: o.Clock, log: o.Log, out: o.Out, inFlight: &httpd.InFlight{}, listening: o.Listening}
 	if s.clock == nil {
 		s.clock = clock.System{}
 	}
