@@ -114,6 +114,12 @@ func (e *Engine) writeConnection(ctx context.Context, c *route.Call, in writeCon
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return route.None{}, err
 	}
+	if row.PendingPassword != "" && !in.Password.Set {
+		// If the database is away this fails, and verification says so.
+		if settled, err := e.settleRootLocked(ctx, in.Name); err == nil {
+			row = settled
+		}
+	}
 	in.apply(&row, c.Body)
 	if err := e.checkConnection(ctx, c, row, in.Verify); err != nil {
 		return route.None{}, err

@@ -54,6 +54,9 @@ func TestConnectionsThatCannotWorkAreRefused(t *testing.T) {
 		"TLS is not offered":   {"connection_url": strings.Replace(s.Template("postgres"), "disable", "require", 1)},
 		"unknown policy":       {"password_policy": "none"},
 		"broken template":      {"username_template": "{{.RoleName"},
+		"growing template":     {"username_template": `{{$a := "aaaa"}}` + strings.Repeat(`{{$a = print $a $a}}`, 100) + "{{random 9}}"},
+		"escaping template":    {"username_template": `{{$a := "\\"}}` + strings.Repeat(`{{$a = js $a}}`, 100) + "{{random 9}}"},
+		"long template":        {"username_template": "{{random 9}}" + strings.Repeat("x", 5000)},
 		"looping template":     {"username_template": "{{range 1000000000}}{{end}}"},
 		"unknown field":        {"username_template": "{{.Password}}{{random 9}}"},
 		"statements that stop": {"root_rotation_statements": "COMMIT"},
@@ -97,6 +100,21 @@ func TestPasswordsInConnectionStringsAreNeverRead(t *testing.T) {
 			t.Errorf("%s is read as %s", url, got)
 		}
 		m.Delete("config/x")
+	}
+}
+
+func TestPlaceholdersAreNoPasswords(t *testing.T) {
+	m := mount(t)
+	for _, url := range []string{
+		"postgresql://{{username}}:{{password}}@h/x?application_name=a:b@c",
+		"postgresql://{{username}}@h/x?password={{password}}",
+		"host=h user={{username}} password='{{password}}'",
+		"postgresql://h1:1,h2:2/x",
+	} {
+		r := m.Write("config/x", object{"plugin_name": "postgresql", "connection_url": url, "username": "u", "password": "p", "verify_connection": false})
+		if got := m.Read("config/x").Map(t)["connection_details"].(object)["connection_url"]; got != url || len(r.Warnings) != 0 {
+			t.Errorf("%s is read as %s, warnings %q", url, got, r.Warnings)
+		}
 	}
 }
 

@@ -60,7 +60,7 @@ func newEngine(h engine.Host, drivers []Driver) *Engine {
 
 // Close closes all database connections.
 func (e *Engine) Close() error {
-	e.pools.drop(func(string) bool { return true })
+	e.pools.close()
 	return nil
 }
 

@@ -13,9 +13,10 @@ import (
 // pools keeps one open [Connection] per name, opened for one version of its
 // settings. Its lock is never held over I/O.
 type pools struct {
-	clock clock.Clock
-	mu    sync.Mutex
-	open  map[string]*pooled // guarded by mu
+	clock  clock.Clock
+	mu     sync.Mutex
+	open   map[string]*pooled // guarded by mu
+	closed bool               // guarded by mu
 }
 
 type pooled struct {
@@ -39,6 +40,10 @@ const maxPause = 30 * time.Second
 // if need be, and counts one more user. Release it.
 func (p *pools) acquire(name, version string, open func() (Connection, error)) (*pooled, error) {
 	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return nil, fault.New(fault.Unavailable, "the database engine is shutting down")
+	}
 	have := p.open[name]
 	if have != nil && have.version == version {
 		have.users++
@@ -116,6 +121,14 @@ func (p *pools) drop(match func(name string) bool) {
 	for _, c := range idle {
 		c.conn.Close()
 	}
+}
+
+// close closes everything, for good.
+func (p *pools) close() {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.drop(func(string) bool { return true })
 }
 
 // urgency tells a client's request, which always tries, from work that can

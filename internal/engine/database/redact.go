@@ -27,21 +27,28 @@ func redactURL(s string) string {
 	if !ok {
 		return out
 	}
-	// The userinfo ends at the last @ before the path, but a password with an
-	// unescaped / or ? would hide it: the last @ of all is taken, which can only
-	// redact more than needed.
-	at := strings.LastIndexByte(rest, '@')
-	if at < 0 {
-		if u, err := url.Parse(out); err == nil && u.User == nil {
+	// Strictly the user information ends at the last @ before the path. A
+	// password with characters that should have been escaped can move that, and
+	// the URL may still parse, so unless the password is the placeholder
+	// everything up to the last @ of all is hidden.
+	if u, err := url.Parse(placeholders.Replace(out)); err == nil {
+		if password, _ := u.User.Password(); password == standIn {
 			return out
 		}
+	}
+	at := strings.LastIndexByte(rest, '@')
+	if at < 0 {
 		return out
 	}
-	user, password, ok := strings.Cut(rest[:at], ":")
-	if !ok || password == "" || isPlaceholder(password) {
+	user, password, _ := strings.Cut(rest[:at], ":")
+	if password == "" || isPlaceholder(password) {
 		return out
 	}
 	return scheme + "://" + user + ":" + redacted + rest[at:]
 }
+
+const standIn = "coffer-stand-in-password"
+
+var placeholders = strings.NewReplacer("{{username}}", "u", "{{name}}", "u", "{{password}}", standIn)
 
 func isPlaceholder(s string) bool { return s == "{{password}}" }

@@ -224,6 +224,9 @@ func (e *Engine) checkStaticRole(r store.Reader, name string, s staticRole) erro
 	if err := e.mustAllow(c, name); err != nil {
 		return err
 	}
+	if own, _ := c.Details.Text("username"); own == s.Username {
+		return fault.New(fault.Invalid, "this is the connection's own user; its password is changed by rotate-root")
+	}
 	return e.checkStatements(r, s.Connection, s.Rotation)
 }
 

@@ -84,6 +84,7 @@ func TestStaticRolesThatCannotWorkAreRefused(t *testing.T) {
 		"unknown connection":         {"db_name": "none"},
 		"not allowed":                {"db_name": "few"},
 		"no user":                    {"username": ""},
+		"the connection's own user":  {"username": "root"},
 		"control characters":         {"username": "a\x00b"},
 		"period too short":           {"rotation_period": "1s"},
 		"neither period nor cron":    {"rotation_period": nil},

@@ -28,8 +28,9 @@ type namer struct {
 type subject struct{ DisplayName, RoleName string }
 
 const (
+	maxTemplate = 4096
 	maxRandom   = 512
-	maxRendered = 4096
+	maxRendered = 4096 // of any value that a template makes on its way
 )
 
 func newNamer(d Details, max int) (namer, error) {
@@ -40,6 +41,9 @@ func newNamer(d Details, max int) (namer, error) {
 	n := namer{text: text, max: max}
 	if text == "" {
 		return n, nil
+	}
+	if len(text) > maxTemplate {
+		return n, fault.Newf(fault.Invalid, "field %q: must be at most %d bytes long", "username_template", maxTemplate)
 	}
 	t, err := template.New("username_template").Funcs(n.funcs(strings.NewReader(""), time.Time{})).Parse(text)
 	if err != nil {
@@ -127,24 +131,32 @@ func (n namer) funcs(r io.Reader, now time.Time) template.FuncMap {
 		"truncate_sha256": truncateSHA256,
 		"lowercase":       strings.ToLower,
 		"uppercase":       strings.ToUpper,
-		"replace":         func(find, by, s string) string { return strings.ReplaceAll(s, find, by) },
+		"replace":         func(find, by, s string) (string, error) { return bounded(strings.ReplaceAll(s, find, by)) },
 		"sha256":          func(s string) string { sum := sha256.Sum256([]byte(s)); return hex.EncodeToString(sum[:]) },
-		"base64":          func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) },
-		"printf":          limitedPrintf,
+		"base64":          func(s string) (string, error) { return bounded(base64.StdEncoding.EncodeToString([]byte(s))) },
+		"printf":          boundedPrintf,
+		"print":           func(args ...any) (string, error) { return bounded(fmt.Sprint(args...)) },
+		// The rest of the template language's own functions that make text
+		// could make any amount of it.
+		"println": unavailable, "html": unavailable, "js": unavailable, "urlquery": unavailable,
 	}
 }
 
-// limitedPrintf is printf without widths and precisions from the arguments,
-// and with a bound on what it makes.
-func limitedPrintf(format string, args ...any) (string, error) {
+func bounded(s string) (string, error) {
+	if len(s) > maxRendered {
+		return "", errors.New("a value is too long")
+	}
+	return s, nil
+}
+
+func unavailable(...any) (string, error) { return "", errors.New("this function is not available") }
+
+// boundedPrintf is printf without widths and precisions from the arguments.
+func boundedPrintf(format string, args ...any) (string, error) {
 	if strings.Contains(format, "*") {
 		return "", errors.New("printf does not take * as a width")
 	}
-	out := fmt.Sprintf(format, args...)
-	if len(out) > maxRendered {
-		return "", errors.New("printf made too long a text")
-	}
-	return out, nil
+	return bounded(fmt.Sprintf(format, args...))
 }
 
 // truncateSHA256 cuts to a length and makes up for what was lost by ending in
