@@ -174,10 +174,26 @@ func (c *call) rekeyUpdate(ctx context.Context, r api.Rekey, f rekeyFlags) error
 	if !update.Complete {
 		return c.tableValue(update.RekeyStatus, rekeyTable(&update.RekeyStatus))
 	}
-	return c.value(update, func(w io.Writer) { c.newKeys(w, update) })
+	out := newKeys{
+		Nonce: update.Nonce, Complete: true, Keys: update.Keys, KeysBase64: update.KeysBase64, PGPFingerprints: update.PGPFingerprints,
+		Backup: update.Backup, VerificationRequired: update.VerificationRequired, VerificationNonce: update.VerificationNonce,
+	}
+	return c.value(out, func(w io.Writer) { c.printKeys(w, out) })
 }
 
-func (c *call) newKeys(w io.Writer, u *api.RekeyUpdate) {
+// newKeys is the machine-readable form of a completed rekey.
+type newKeys struct {
+	Nonce                string   `json:"nonce"`
+	Complete             bool     `json:"complete"`
+	Keys                 []string `json:"keys"`
+	KeysBase64           []string `json:"keys_base64"`
+	PGPFingerprints      []string `json:"pgp_fingerprints"`
+	Backup               bool     `json:"backup"`
+	VerificationRequired bool     `json:"verification_required"`
+	VerificationNonce    string   `json:"verification_nonce,omitempty"`
+}
+
+func (c *call) printKeys(w io.Writer, u newKeys) {
 	fmt.Fprintln(w)
 	for i, k := range u.KeysBase64 {
 		if i < len(u.PGPFingerprints) {

@@ -113,7 +113,7 @@ func TestRekey(t *testing.T) {
 	sh.stdin = "share\n"
 	sh.transcript(t, "rekey",
 		"operator rekey", "operator rekey -status", "operator rekey -init -n 3 -t 2 -verify", "operator rekey -init -backup", "operator rekey -init -target=recovery -format=json", "operator rekey -target=x", "operator rekey -status",
-		"operator rekey key1", "operator rekey -nonce=n1 key1", "operator rekey", "operator rekey -nonce=n1 key3",
+		"operator rekey key1", "operator rekey -nonce=n1 key1", "operator rekey", "operator rekey -nonce=n1 key3", "operator rekey -nonce=n1 -format=json key3",
 		"operator rekey -verify -status", "operator rekey -verify -nonce=v1 new1", "operator rekey -verify", "operator rekey -cancel", "operator rekey -cancel -verify -nonce=v1",
 		"operator rekey -backup-retrieve", "operator rekey -backup-delete",
 	)
