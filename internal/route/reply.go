@@ -1,8 +1,10 @@
 package route
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"reflect"
 	"slices"
 	"strconv"
@@ -68,6 +70,11 @@ type Bytes struct {
 	Body        []byte
 	// Header are further response headers.
 	Header map[string]string
+	// Stream, if set, is called after the status is sent and writes the body
+	// until it returns or ctx ends, as it does when the client goes or the
+	// server stops. Each Write reaches the client at once. Body is empty then,
+	// and a request's time limit does not apply.
+	Stream func(ctx context.Context, w io.Writer) error
 }
 
 // Reply is an endpoint's whole answer before it is put on the wire. The zero
