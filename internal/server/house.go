@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 
 	"github.com/cofferhq/coffer/internal/audit"
@@ -19,6 +20,7 @@ import (
 	"github.com/cofferhq/coffer/internal/httpd"
 	"github.com/cofferhq/coffer/internal/identity"
 	"github.com/cofferhq/coffer/internal/lease"
+	"github.com/cofferhq/coffer/internal/lockout"
 	"github.com/cofferhq/coffer/internal/mount"
 	"github.com/cofferhq/coffer/internal/policy"
 	"github.com/cofferhq/coffer/internal/route"
@@ -94,7 +96,7 @@ func (h *house) open(ctx context.Context) (err error) {
 	tables := map[string]*route.Table{}
 	h.mounts, err = mount.New(ctx, mount.Config{
 		Store: b, Clock: s.clock, Rand: rand.Reader, Log: h.log, Limits: mount.Limits{DefaultTTL: defaultTTL, MaxTTL: maxTTL},
-		Engines: engines(), Methods: methods(), Builtin: func(t string) *route.Table { return tables[t] },
+		Engines: slices.Concat(engines(), s.engines), Methods: slices.Concat(methods(), s.methods), Builtin: func(t string) *route.Table { return tables[t] },
 		Leases: func() mount.Leases { return h.leases }, Passwords: h.policies.Password, Allowed: h.allowed, Known: h.known,
 	})
 	if err != nil {
@@ -102,7 +104,6 @@ func (h *house) open(ctx context.Context) (err error) {
 	}
 	ids := identity.New(b, s.clock, rand.Reader)
 	for name, eps := range map[string][]route.Endpoint{
-		mount.SystemType:   s.system(h),
 		mount.IdentityType: route.Bind(ids, identity.Routes),
 		mount.TokenType:    route.Bind(h.tokens, token.Routes),
 	} {
@@ -110,11 +111,12 @@ func (h *house) open(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	locks := s.lockout(b, h.mounts)
 	wrapping, err := wrap.New(ctx, b, s.clock, h.tokens)
 	if err != nil {
 		return err
 	}
-	if tables[mount.SystemType], err = route.NewTable(s.system(h), route.Bind(wrapping, wrap.Routes)); err != nil {
+	if tables[mount.SystemType], err = route.NewTable(s.system(h), route.Bind(wrapping, wrap.Routes), route.Bind(locks, lockout.Routes)); err != nil {
 		return err
 	}
 	h.expiry = expiry.New(b, s.clock, h.log, map[expiry.Class]expiry.Handler{
@@ -122,12 +124,12 @@ func (h *house) open(ctx context.Context) (err error) {
 	})
 	h.gate = gate.New(gate.Config{
 		Store: b, Clock: s.clock, Log: h.log, Limits: s.jsonLimits(), Mounts: h.mounts, Tokens: h.tokens, Leases: h.leases,
-		Policies: h.policies, Identity: ids, Wrapping: wrapping, Audit: h.audit, Lockout: s.lockout(b),
+		Policies: h.policies, Identity: ids, Wrapping: wrapping, Audit: h.audit, Lockout: locks,
 	})
 	return nil
 }
 
-// system are the endpoints of sys/ but those of wrapping.
+// system are the endpoints of sys/ whose nouns the house keeps.
 func (s *Server) system(h *house) []route.Endpoint {
 	return concat(
 		s.ceremony.Routes(),

@@ -14,10 +14,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cofferhq/coffer/internal/authn"
 	"github.com/cofferhq/coffer/internal/barrier"
 	"github.com/cofferhq/coffer/internal/clock"
 	"github.com/cofferhq/coffer/internal/cluster"
 	"github.com/cofferhq/coffer/internal/config"
+	"github.com/cofferhq/coffer/internal/engine"
 	"github.com/cofferhq/coffer/internal/gate"
 	"github.com/cofferhq/coffer/internal/httpd"
 	"github.com/cofferhq/coffer/internal/route"
@@ -41,6 +43,9 @@ type Options struct {
 	Levels *slog.LevelVar
 	// Out gets what a person at the terminal should see.
 	Out io.Writer
+	// Engines and Methods can be mounted besides the built-in ones.
+	Engines []engine.Type
+	Methods []authn.Type
 	// Listening, if not nil, is told the URLs of the listeners once the server
 	// answers there; a development server is then unsealed.
 	Listening func(urls []string)
@@ -52,6 +57,8 @@ type Server struct {
 	clock    clock.Clock
 	log      *slog.Logger
 	out      io.Writer
+	engines  []engine.Type // besides the built-in ones
+	methods  []authn.Type  // besides the built-in ones
 	store    store.Store
 	raft     *raft.Store // nil on storage in memory
 	ceremony *seal.Ceremony
@@ -67,7 +74,7 @@ type Server struct {
 
 // New opens the storage and prepares a sealed server.
 func New(o Options) (*Server, error) {
-	s := &Server{config: o.Config, clock: o.Clock, log: o.Log, out: o.Out, inFlight: &httpd.InFlight{}, listening: o.Listening}
+	s := &Server{config: o.Config, clock: o.Clock, log: o.Log, out: o.Out, engines: o.Engines, methods: o.Methods, inFlight: &httpd.InFlight{}, listening: o.Listening}
 	if s.clock == nil {
 		s.clock = clock.System{}
 	}

@@ -18,8 +18,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cofferhq/coffer/internal/authn"
 	"github.com/cofferhq/coffer/internal/clock"
 	"github.com/cofferhq/coffer/internal/config"
+	"github.com/cofferhq/coffer/internal/engine"
+	"github.com/cofferhq/coffer/internal/gate"
+	"github.com/cofferhq/coffer/internal/route"
 	"github.com/cofferhq/coffer/internal/server"
 )
 
@@ -34,6 +38,9 @@ type Options struct {
 	Uninitialised bool
 	// NoAudit starts without an audit device.
 	NoAudit bool
+	// Engines and Methods can be mounted besides the built-in ones.
+	Engines []engine.Type
+	Methods []authn.Type
 	// Change may alter the configuration.
 	Change func(*config.Config)
 }
@@ -51,6 +58,7 @@ type Server struct {
 	Log *Buffer
 
 	t      testing.TB
+	server *server.Server
 	cancel context.CancelFunc
 	done   chan error
 	once   sync.Once
@@ -75,7 +83,7 @@ func New(t testing.TB, o Options) *Server {
 		o.Change(c)
 	}
 	addr := make(chan string, 1)
-	srv, err := server.New(server.Options{Config: c, Clock: o.Clock, Out: io.Discard,
+	srv, err := server.New(server.Options{Config: c, Clock: o.Clock, Out: io.Discard, Engines: o.Engines, Methods: o.Methods,
 		Log:       slog.New(slog.NewTextHandler(s.Log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Listening: func(urls []string) { addr <- urls[0] },
 	})
@@ -83,7 +91,7 @@ func New(t testing.TB, o Options) *Server {
 		t.Fatalf("starting a server: %v", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background()) // ends in Stop
-	s.cancel = cancel
+	s.cancel, s.server = cancel, srv
 	go func() { s.done <- srv.Run(ctx, nil) }()
 	select {
 	case s.Addr = <-addr:
@@ -103,6 +111,13 @@ func (s *Server) Stop() {
 		}
 	})
 }
+
+// Gate returns the gate behind the listeners, nil while the server is sealed:
+// the way to what no request shows, such as the rows of the store.
+func (s *Server) Gate() *gate.Gate { return s.server.Gate() }
+
+// Always returns the endpoints that answer while the server is sealed.
+func (s *Server) Always() *route.Table { return s.server.Always() }
 
 // Answer is what a request got.
 type Answer struct {
