@@ -164,7 +164,7 @@ var flagValues = map[string][]string{
 // installCompletion adds the line that loads the completion to the
 // configuration files that exist, or takes it out.
 func (c *call) installCompletion(install bool) error {
-	home := c.Env("HOME")
+	home := c.home()
 	if home == "" {
 		return errors.New("HOME is not set")
 	}

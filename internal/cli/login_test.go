@@ -104,6 +104,14 @@ func TestTokenSources(t *testing.T) {
 	write(t, filepath.Join(home, "elsewhere"), "path", 0o600)
 	sh.env["VAULT_TOKEN_PATH"] = filepath.Join(home, "elsewhere")
 	check("path")
+
+	t.Chdir(home)
+	delete(sh.env, "VAULT_TOKEN_PATH")
+	delete(sh.env, "HOME")
+	check("")
+	if got := sh.run("login", "-no-lookup", "x"); got.code != 1 || !strings.Contains(got.err, "HOME is not set") {
+		t.Errorf("got %+v", got)
+	}
 }
 
 func write(t *testing.T, path, text string, mode os.FileMode) {

@@ -31,6 +31,10 @@ type options struct {
 }
 
 func (o *options) define(fs *flag.FlagSet, g groups, env func(string) string) {
+	if g != 0 {
+		// Nothing is ever coloured; scripts pass it all the same.
+		fs.BoolVar(&o.noColor, "no-color", false, "")
+	}
 	if g&connects != 0 {
 		o.defineConnection(fs)
 	}
@@ -46,7 +50,6 @@ func (o *options) define(fs *flag.FlagSet, g groups, env func(string) string) {
 		if fs.Lookup("detailed") == nil {
 			fs.BoolVar(&o.detailed, "detailed", on, "")
 		}
-		fs.BoolVar(&o.noColor, "no-color", false, "")
 	}
 	if g&selects != 0 {
 		fs.StringVar(&o.field, "field", "", "print only the value of the field `name`, without a line end unless on a terminal")

@@ -33,7 +33,30 @@ func (c *call) tokens() tokenStore {
 	case helper != "":
 		return &helperProgram{path: helper}
 	}
-	return tokenFile(c.tokenPath())
+	path := c.tokenPath()
+	if path == "" {
+		return noStore{}
+	}
+	return tokenFile(path)
+}
+
+// home returns the user's home directory, empty when the environment has none.
+func (a *App) home() string {
+	if home := a.Env("HOME"); home != "" {
+		return home
+	}
+	return a.Env("USERPROFILE")
+}
+
+// noStore is the store of a user without a home directory: there is no token,
+// and no falling back to a file in whatever directory the command runs in.
+type noStore struct{}
+
+func (noStore) Get(context.Context) (string, error) { return "", nil }
+func (noStore) Erase(context.Context) error         { return nil }
+
+func (noStore) Store(context.Context, string) error {
+	return errors.New("HOME is not set: use -no-store, or name a file in VAULT_TOKEN_PATH")
 }
 
 // brokenStore reports why the configured store cannot be used.
@@ -44,21 +67,29 @@ func (b brokenStore) Store(context.Context, string) error { return b.err }
 func (b brokenStore) Erase(context.Context) error         { return b.err }
 
 // tokenPath is the file named in the environment, else ~/.coffer-token where
-// that exists, else the ~/.vault-token that other tools share.
+// that exists, else the ~/.vault-token that other tools share. It is empty when
+// there is no home directory.
 func (c *call) tokenPath() string {
 	if path, _ := api.LookupEnv(c.Env, "TOKEN_PATH"); path != "" {
 		return path
 	}
-	own := filepath.Join(c.Env("HOME"), ".coffer-token")
+	home := c.home()
+	if home == "" {
+		return ""
+	}
+	own := filepath.Join(home, ".coffer-token")
 	if _, err := os.Stat(own); err == nil {
 		return own
 	}
-	return filepath.Join(c.Env("HOME"), ".vault-token")
+	return filepath.Join(home, ".vault-token")
 }
 
 // helperPath reads the token_helper setting of ~/.coffer or ~/.vault.
 func (c *call) helperPath() (string, error) {
-	candidates := []string{filepath.Join(c.Env("HOME"), ".coffer"), filepath.Join(c.Env("HOME"), ".vault")}
+	var candidates []string
+	if home := c.home(); home != "" {
+		candidates = []string{filepath.Join(home, ".coffer"), filepath.Join(home, ".vault")}
+	}
 	if path, _ := api.LookupEnv(c.Env, "CONFIG_PATH"); path != "" {
 		candidates = []string{path}
 	}
