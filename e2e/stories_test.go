@@ -1,0 +1,28 @@
+package e2e_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/cofferhq/coffer/internal/pgtest"
+)
+
+// TestStories runs testdata/stories/*.txtar. Their own commands are in
+// commands_test.go.
+func TestStories(t *testing.T) {
+	pg := pgtest.Start(t)
+	testscript.Run(t, testscript.Params{
+		Dir:                 filepath.Join("testdata", "stories"),
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			home := filepath.Join(env.WorkDir, "home")
+			env.Setenv("HOME", home)
+			return os.Mkdir(home, 0o700)
+		},
+		Cmds: commands(pg),
+	})
+}

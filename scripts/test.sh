@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Runs all tests: those with threads under the race detector, then everything.
+# The servers that tests run against are installed first where they are missing.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# The packages whose tests run under the race detector. Those that link the
+# storage engine take minutes to build for it, for the C code it brings; of them
+# only the store itself is here.
+raced=(
+	./internal/audit ./internal/barrier ./internal/cli ./internal/lockout
+	./internal/policy ./internal/seal ./internal/settings ./internal/store/...
+	./internal/engine/...
+)
+
+install_servers() {
+	local packages=()
+	compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || packages+=(postgresql)
+	/usr/bin/python3 -c 'import hvac' 2>/dev/null || packages+=(python3-hvac)
+	command -v curl >/dev/null || packages+=(curl)
+	command -v gcc >/dev/null || packages+=(gcc libc6-dev) # the race detector links with it
+	if ((${#packages[@]} == 0)); then
+		return
+	fi
+	local apt=(env DEBIAN_FRONTEND=noninteractive apt-get)
+	if ((EUID != 0)); then
+		apt=(sudo "${apt[@]}")
+	fi
+	echo "Installing ${packages[*]}"
+	"${apt[@]}" -qq update
+	"${apt[@]}" -qq install --yes --no-install-recommends "${packages[@]}" >/dev/null
+}
+
+install_servers
+./scripts/check.sh
+CGO_ENABLED=1 go test -race -timeout 15m "${raced[@]}"
+CGO_ENABLED=0 go test -timeout 15m ./...
