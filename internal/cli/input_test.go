@@ -113,6 +113,23 @@ func TestFormatFromTheEnvironment(t *testing.T) {
 	}
 }
 
+func TestDetailFromTheEnvironment(t *testing.T) {
+	sh := newShell(t, answers{
+		"GET /v1/sys/audit": data(`{"f/":{"type":"file","options":{"file_path":"/a"}}}`),
+		"LIST /v1/a/":       data(`{"keys":["k"],"key_info":{"k":{"owner":"ops"}}}`),
+	})
+	for _, args := range [][]string{{"audit", "list"}, {"list", "a"}} {
+		plain := sh.run(args...)
+		flagged := sh.run(append(args, "-detailed")...)
+		sh.env["VAULT_DETAILED"] = "true"
+		byEnv := sh.run(args...)
+		delete(sh.env, "VAULT_DETAILED")
+		if plain == flagged || flagged != byEnv {
+			t.Errorf("%q: plain %+v, with the flag %+v, with the variable %+v", args, plain, flagged, byEnv)
+		}
+	}
+}
+
 func TestPrintedRequestsHideTheToken(t *testing.T) {
 	sh := newShell(t, nil)
 	sh.transcript(t, "dryrun",

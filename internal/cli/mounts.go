@@ -19,13 +19,6 @@ type mountKind struct {
 	auth  bool
 }
 
-func (k mountKind) prefix() string {
-	if k.auth {
-		return "auth/"
-	}
-	return ""
-}
-
 func secretsCommand() *command {
 	k := mountKind{noun: "secrets engine", table: (*api.Client).Mounts}
 	return &command{name: "secrets", short: "Enable, list and configure secrets engines", subs: k.commands()}

@@ -45,10 +45,10 @@ func (o *options) define(fs *flag.FlagSet, g groups, env func(string) string) {
 		}
 		fs.StringVar(&o.format, "format", format, "print the answer in this `format`: table, json, yaml or raw (environment: VAULT_FORMAT)")
 		detailed, _ := api.LookupEnv(env, "DETAILED")
-		on, _ := strconv.ParseBool(detailed)
+		o.detailed, _ = strconv.ParseBool(detailed)
 		// Lists declare -detailed themselves, with a description.
 		if fs.Lookup("detailed") == nil {
-			fs.BoolVar(&o.detailed, "detailed", on, "")
+			fs.BoolVar(&o.detailed, "detailed", o.detailed, "")
 		}
 	}
 	if g&selects != 0 {
