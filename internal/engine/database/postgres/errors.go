@@ -74,14 +74,13 @@ func reason(err error) string {
 	return "the connection failed"
 }
 
-// statementError words a failure of statements that were sent.
+// statementError words a failure of statements that were sent. What pgx calls
+// safe to retry is not asked: it says so of connections that break while the
+// answer is awaited.
 func (c *conn) statementError(err error, v values) error {
 	var refused *pgconn.PgError
-	switch {
-	case errors.As(err, &refused) && !strings.HasPrefix(refused.Code, classOperator):
+	if errors.As(err, &refused) && !strings.HasPrefix(refused.Code, classOperator) {
 		return fault.Wrap(fault.Upstream, stateError(refused.Code), "the database refused the statements: "+c.describe(refused, v))
-	case pgconn.SafeToRetry(err):
-		return fault.Wrap(fault.Upstream, database.ErrUnreachable, "the database cannot be reached: "+reason(err))
 	}
 	return fault.Wrap(fault.Upstream, database.ErrUncertain, "the connection to the database broke while it was at work: "+reason(err))
 }

@@ -119,11 +119,12 @@ func (c *conn) values(u database.User) (values, error) {
 const acquireLimit = dialLimit + 2*time.Second
 
 // run sends the statements as one transaction. Idempotent ones are sent once
-// more if a connection turns out to be dead.
+// more if the connection broke; if that fails in whatever way the outcome of
+// the first attempt is still not known.
 func (c *conn) run(ctx context.Context, sql string, idempotent bool, v values) error {
 	err := c.runOnce(ctx, sql, v)
-	if err != nil && idempotent && errors.Is(err, database.ErrUncertain) && ctx.Err() == nil {
-		err = c.runOnce(ctx, sql, v)
+	if idempotent && errors.Is(err, database.ErrUncertain) && ctx.Err() == nil && c.runOnce(ctx, sql, v) == nil {
+		return nil
 	}
 	return err
 }

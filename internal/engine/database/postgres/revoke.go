@@ -41,7 +41,7 @@ const stateDependents = stateError("2BP01")
 // unlessGone makes an error nothing if there is no such user: that was the aim.
 func (c *conn) unlessGone(ctx context.Context, username string, err error) error {
 	var refused stateError
-	if !errors.As(err, &refused) {
+	if !errors.As(err, &refused) && !errors.Is(err, database.ErrUncertain) {
 		return err
 	}
 	pc, aerr := c.acquire(ctx)
