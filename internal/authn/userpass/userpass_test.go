@@ -1,6 +1,7 @@
 package userpass_test
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -102,4 +103,138 @@ func TestRefusedLoginsAreAlike(t *testing.T) {
 	m.Write("login/bob", map[string]any{"password": strings.Repeat("p", 72)})
 	m.Fails(fault.Invalid, route.VerbWrite, "login/bob", map[string]any{})
 	m.Fails(fault.Unsupported, route.VerbRead, "login/bob", nil)
+}
+
+func TestLoginsComeFromWithinTheirBlocks(t *testing.T) {
+	m := mount(t)
+	m.Write("users/bob", map[string]any{"password": "pw", "token_bound_cidrs": "10.0.0.0/8"})
+	good := map[string]any{"password": "pw"}
+	for _, addr := range []netip.Addr{netip.MustParseAddr("192.0.2.1"), {}} {
+		m.Remote = addr
+		if err := m.Fails(fault.Denied, route.VerbWrite, "login/bob", good); fault.Message(err) != "permission denied" {
+			t.Errorf("from %v: %v", addr, err)
+		}
+		m.Fails(fault.Unauthenticated, route.VerbWrite, "login/bob", map[string]any{"password": "wrong"})
+	}
+	m.Remote = netip.MustParseAddr("10.1.2.3")
+	m.Write("login/bob", good)
+}
+
+func TestChangingAPassword(t *testing.T) {
+	m := mount(t)
+	m.Write("users/bob", map[string]any{"password": "pw1", "token_policies": "p"})
+	m.Write("users/bob/password", map[string]any{"password": "pw2"})
+	m.Fails(fault.Unauthenticated, route.VerbWrite, "login/bob", map[string]any{"password": "pw1"})
+	m.Write("login/bob", map[string]any{"password": "pw2"})
+	m.Write("users/bob", map[string]any{"password": "pw3"})
+	r := m.Write("login/bob", map[string]any{"password": "pw3"})
+	if diff := cmp.Diff([]string{"p"}, r.Login.Token.Policies); diff != "" {
+		t.Errorf("a new password changes the policies:\n%s", diff)
+	}
+	m.Fails(fault.Invalid, route.VerbWrite, "users/bob/password", map[string]any{})
+	m.Fails(fault.NotFound, route.VerbWrite, "users/none/password", map[string]any{"password": "x"})
+	m.Fails(fault.NotFound, route.VerbWrite, "users/none/policies", map[string]any{"policies": "x"})
+	m.Fails(fault.Invalid, route.VerbWrite, "users/bob/policies", map[string]any{})
+}
+
+// hashOfSecret is the bcrypt hash of "secret" with the cost 4.
+const hashOfSecret = "$2a$04$8fQacI/NF7HcinpJUNQwIeyM1DgbU0IS22zDIZ9wNpyTmWt/h/OzG"
+
+func TestReadyMadeHashes(t *testing.T) {
+	m := mount(t)
+	m.Write("users/h", map[string]any{"password_hash": hashOfSecret})
+	m.Write("login/h", map[string]any{"password": "secret"})
+	m.Fails(fault.Unauthenticated, route.VerbWrite, "login/h", map[string]any{"password": "Secret"})
+	for name, hash := range map[string]string{
+		"empty":          "",
+		"plain text":     "secret-canary-secret-canary-secret-canary-secret-canary-sec",
+		"cut off":        hashOfSecret[:59],
+		"too long":       hashOfSecret + "A",
+		"not base 64":    hashOfSecret[:30] + "!" + hashOfSecret[31:],
+		"another scheme": "$6$" + hashOfSecret[3:],
+		"without end":    "$2a$31$" + hashOfSecret[7:],
+		"NUL":            hashOfSecret[:59] + "\x00",
+	} {
+		err := m.Fails(fault.Invalid, route.VerbWrite, "users/h", map[string]any{"password_hash": hash})
+		if strings.Contains(err.Error(), "canary") {
+			t.Errorf("%s: the error repeats the hash", name)
+		}
+	}
+	m.Fails(fault.Invalid, route.VerbWrite, "users/h", map[string]any{"password_hash": hashOfSecret, "password": "x"})
+}
+
+func TestBadUsersAreRefusedAndChangeNothing(t *testing.T) {
+	m := mount(t)
+	m.Write("users/bob", map[string]any{"password": "pw", "token_policies": "p"})
+	before := m.Read("users/bob").Map(t)
+	ok := map[string]any{"password": "other", "token_policies": "q"}
+	for name, c := range map[string]struct {
+		verb route.Verb
+		path string
+		body any
+	}{
+		"upper case":            {route.VerbWrite, "users/BOB", ok},
+		"upper case read":       {route.VerbRead, "users/Bob", nil},
+		"upper case delete":     {route.VerbDelete, "users/BOB", nil},
+		"upper case password":   {route.VerbWrite, "users/Bob/password", ok},
+		"upper case policies":   {route.VerbWrite, "users/Bob/policies", ok},
+		"trailing space":        {route.VerbWrite, "users/bob ", ok},
+		"long s":                {route.VerbWrite, "users/\u017f", ok},
+		"NUL":                   {route.VerbWrite, "users/bob\x00", ok},
+		"trailing dot":          {route.VerbWrite, "users/bob.", ok},
+		"wildcard":              {route.VerbWrite, "users/+", ok},
+		"no password":           {route.VerbWrite, "users/new", map[string]any{}},
+		"empty password":        {route.VerbWrite, "users/new", map[string]any{"password": ""}},
+		"long password":         {route.VerbWrite, "users/bob", map[string]any{"password": strings.Repeat("p", 73)}},
+		"password with NUL":     {route.VerbWrite, "users/bob", map[string]any{"password": "p\x00p"}},
+		"bad token type":        {route.VerbWrite, "users/bob", map[string]any{"token_type": "weird"}},
+		"lifetime beyond limit": {route.VerbWrite, "users/bob", map[string]any{"token_ttl": "5h", "token_max_ttl": "1h"}},
+		"bad block":             {route.VerbWrite, "users/bob", map[string]any{"bound_cidrs": "zzz"}},
+	} {
+		m.Fails(fault.Invalid, c.verb, c.path, c.body)
+		if diff := cmp.Diff(before, m.Read("users/bob").Map(t)); diff != "" {
+			t.Fatalf("%s changed bob:\n%s", name, diff)
+		}
+		if diff := cmp.Diff(map[string]any{"keys": []any{"bob"}}, m.List("users").Map(t)); diff != "" {
+			t.Fatalf("%s changed the list:\n%s", name, diff)
+		}
+	}
+	m.Write("login/bob", map[string]any{"password": "pw"})
+}
+
+func TestARenewalHasTheUsersPresentSettings(t *testing.T) {
+	m := mount(t)
+	m.Write("users/bob", map[string]any{"password_hash": hashOfSecret, "token_ttl": "1m"})
+	payload := m.Write("login/bob", map[string]any{"password": "secret"}).Login.Payload
+	renew := func() (authn.TokenParams, error) {
+		return m.Instance.(authn.Renewer).Renew(t.Context(), &route.Call{}, payload)
+	}
+	m.Write("users/bob", map[string]any{"token_ttl": "2m"})
+	if p, err := renew(); err != nil || p.TTL != 2*time.Minute {
+		t.Errorf("renewal: %v %v", p, err)
+	}
+	m.Delete("users/bob")
+	if _, err := renew(); fault.KindOf(err) != fault.Denied {
+		t.Errorf("renewal without the user: %v", err)
+	}
+}
+
+// A value of the wrong type must not come back in the error: it may be a
+// password that landed in the wrong field.
+func TestErrorsDoNotRepeatWhatWasSent(t *testing.T) {
+	m := mount(t)
+	m.Write("users/bob", map[string]any{"password_hash": hashOfSecret})
+	for _, e := range userpass.Type.Routes {
+		for _, p := range e.Input() {
+			if p.In == "path" || e.Verb != route.VerbWrite {
+				continue
+			}
+			for _, bad := range []any{map[string]any{"canary": "canary"}, []any{map[string]any{"canary": "canary"}}, "canary canary \x00", []any{"canary canary"}} {
+				path := strings.ReplaceAll(e.Pattern, "{username}", "bob")
+				if r := m.Call(e.Verb, path, map[string]any{p.Name: bad}); r.Err != nil && strings.Contains(r.Err.Error(), "canary") {
+					t.Errorf("%s, field %s: %v", path, p.Name, r.Err)
+				}
+			}
+		}
+	}
 }
