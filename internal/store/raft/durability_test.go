@@ -356,3 +356,46 @@ func TestDiskUseIsBounded(t *testing.T) {
 		t.Errorf("%d bytes on the disk for %d bytes of data, want at most %d", used, live*4<<10, limit)
 	}
 }
+
+// TestCloseUnderLoad closes a store that is busy. Every call returns, what was
+// acknowledged is there afterwards, and the rest is unavailable.
+func TestCloseUnderLoad(t *testing.T) {
+	config := small(t.TempDir())
+	var acked [16]uint64
+	for round := range 10 {
+		s := open(t, config)
+		var wg sync.WaitGroup
+		started := make(chan struct{}, len(acked))
+		for w := range acked {
+			wg.Go(func() {
+				for first := true; ; first = false {
+					n, err := increment(t, s, row(w))
+					if first {
+						started <- struct{}{}
+					}
+					if err != nil {
+						if !errors.Is(err, fault.Unavailable) {
+							t.Errorf("round %d: %v", round, err)
+						}
+						return
+					}
+					acked[w] = n
+				}
+			})
+		}
+		for range acked {
+			<-started
+		}
+		if err := s.Close(); err != nil {
+			t.Errorf("round %d: Close: %v", round, err)
+		}
+		wg.Wait()
+		s = open(t, config)
+		for w := range acked {
+			if got := counter(t, s, row(w)); got < acked[w] {
+				t.Errorf("round %d: counter %d is %d, but %d was acknowledged", round, w, got, acked[w])
+			}
+		}
+		_ = s.Close()
+	}
+}

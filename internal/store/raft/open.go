@@ -30,6 +30,7 @@ func Open(config Config) (*Store, error) {
 		lanes:     newLanes(),
 		compact:   make(chan struct{}, 1),
 		stopped:   make(chan struct{}),
+		settled:   make(chan struct{}),
 		broken:    make(chan struct{}),
 	}
 	s.watchers.Store(new([]*store.Watcher))
@@ -90,7 +91,15 @@ func (s *Store) openFiles(undo *cleanup) error {
 	if s.nodeID, err = nodeID(disk, private.PathJoin(path, "node-id"), s.config.NodeID); err != nil {
 		return err
 	}
-	events := &pebble.EventListener{BackgroundError: s.backgroundError}
+	events := &pebble.EventListener{
+		BackgroundError: s.backgroundError,
+		// Left to Pebble, the first damaged block would end the process. Here
+		// the read of it fails.
+		DataCorruption: func(d pebble.DataCorruptionInfo) {
+			s.config.Logger.Error("a file of the storage is damaged; restore this node from a snapshot or a peer",
+				"file", d.Path, "error", d.Details)
+		},
+	}
 	s.state, err = openState(stateDir, s.config.CacheBytes, stateFS{disk, s.failAndPark},
 		pebbleLogger{s.config.Logger, s.failAndPark}, events)
 	if err != nil {
@@ -183,14 +192,17 @@ func (s *Store) startRaft(undo *cleanup) (err error) {
 	if s.raft, err = s.newRaft(config, snapshots, transport); err != nil {
 		return err
 	}
-	undo.add(func() error { s.halt(); err := s.raft.Shutdown().Error(); s.tasks.Wait(); return err })
+	undo.add(func() error { s.halt(); s.tasks.Wait(); return s.raft.Shutdown().Error() })
 	s.logGrew((s.log.meta.segments() - 1) * s.config.SegmentBytes) // what crashes have left
 	s.tasks.Go(s.propose)
 	s.tasks.Go(s.settle)
 	s.tasks.Go(s.compactor)
-	s.tasks.Go(func() { // nothing may be written once the store has stopped
-		<-s.stopped
-		s.raft.Shutdown()
+	s.tasks.Go(func() { // nothing may be written once the store has failed
+		select {
+		case <-s.broken:
+			s.raft.Shutdown()
+		case <-s.settled:
+		}
 	})
 	if loop == nil {
 		return nil

@@ -80,6 +80,7 @@ func (s *Store) refuseWaiting() {
 
 // settle hands verdicts to the transactions that wait for them.
 func (s *Store) settle() {
+	defer close(s.settled)
 	for e := range s.inFlight {
 		err := e.future.Error()
 		var verdicts []verdict

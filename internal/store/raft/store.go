@@ -43,6 +43,7 @@ type Store struct {
 	broken  chan struct{} // closed once failure is set
 	closing atomic.Bool
 	stopped chan struct{} // closed when nothing more may be proposed
+	settled chan struct{} // closed when everything proposed has been answered
 	stop    sync.Once
 	tasks   sync.WaitGroup
 	closed  sync.Once
@@ -84,7 +85,7 @@ func (s *Store) unlessBroken(fn func() error) error {
 	}
 }
 
-// halt ends the proposer and raft, without waiting for them.
+// halt ends the proposer, without waiting for it.
 func (s *Store) halt() {
 	s.stop.Do(func() { close(s.stopped) })
 }
@@ -213,12 +214,13 @@ func (s *Store) await(ctx context.Context, p *proposal) (verdict, error) {
 	case <-p.done:
 	case <-ctx.Done():
 		return verdict{}, fault.Wrap(fault.Unavailable, ctx.Err(), unknownOutcome)
-	case <-s.stopped:
+	case <-s.settled:
 		select {
-		case <-p.done: // it was in time
+		case <-p.done:
 		default:
-			return verdict{}, s.usable()
+			return verdict{}, s.usable() // it came too late to be proposed
 		}
+	case <-s.broken:
 	}
 	if failure := s.failure.Load(); failure != nil {
 		return verdict{}, *failure
@@ -322,10 +324,10 @@ func (s *Store) Close() error {
 
 // shutdown ends everything in the order in which it was started, backwards.
 func (s *Store) shutdown() error {
-	s.cutLog() // so that opening has nothing to read
 	s.halt()
-	err := s.raft.Shutdown().Error()
 	s.tasks.Wait()
+	s.cutLog() // so that opening has nothing to read
+	err := s.raft.Shutdown().Error()
 	err = errors.Join(err, s.state.close(), s.log.Close(), s.unlock())
 	if err != nil {
 		return fmt.Errorf("closing storage in %s: %w", s.config.Path, err)
