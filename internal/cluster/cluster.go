@@ -55,10 +55,17 @@ var Always = []route.Endpoint{
 	route.Raw(route.VerbRead, "leader", (*Node).leader, route.WhileSealed(), route.Doc{Summary: "Tell which node leads."}),
 }
 
-// Routes are the endpoints that need a token.
-var Routes = []route.Endpoint{
-	route.Read("ha-status", (*Node).haStatus, route.Flat(), route.Doc{Summary: "List the nodes of the cluster."}),
-	route.Write("step-down", (*Node).stepDown, route.Sudo(), route.Doc{Summary: "Give up leadership."}),
+// Routes are the endpoints that do not answer while sealed. Stepping down on
+// storage for one node does nothing and is anybody's to ask, as with Vault.
+func (n *Node) Routes() []route.Endpoint {
+	who := route.Sudo()
+	if !n.HA {
+		who = route.Public()
+	}
+	return route.Bind(n, []route.Endpoint{
+		route.Read("ha-status", (*Node).haStatus, route.Flat(), route.Doc{Summary: "List the nodes of the cluster."}),
+		route.Write("step-down", (*Node).stepDown, who, route.Doc{Summary: "Give up leadership."}),
+	})
 }
 
 type healthRequest struct {

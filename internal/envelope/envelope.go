@@ -20,6 +20,9 @@ import (
 // Append writes the envelope of a reply to dst. flat repeats the members of
 // data at the top.
 func Append(dst []byte, requestID string, r *route.Reply, warnings []string, flat bool) []byte {
+	if r.Wrap != nil {
+		requestID = "" // as Vault does; the id is that of the wrapped answer
+	}
 	dst = append(dst, `{"request_id":`...)
 	dst = wire.AppendQuoted(dst, requestID)
 	dst = appendLease(dst, r.Lease)
@@ -111,15 +114,10 @@ func appendMap(dst []byte, m map[string]string) []byte {
 
 // Errors writes the body of a failed request: {"errors":[…]}. No text is an
 // empty list.
-func Errors(dst []byte, text string, warnings []string) []byte {
+func Errors(dst []byte, text string) []byte {
 	dst = append(dst, `{"errors":[`...)
 	if text != "" {
 		dst = wire.AppendQuoted(dst, text)
 	}
-	dst = append(dst, ']')
-	if len(warnings) > 0 {
-		dst = append(dst, `,"warnings":`...)
-		dst = wire.AppendStrings(dst, warnings)
-	}
-	return append(dst, '}')
+	return append(dst, ']', '}')
 }

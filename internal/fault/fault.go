@@ -51,10 +51,12 @@ const (
 	Full
 	// Conflict is a lost race that was retried in vain.
 	Conflict
+	// MediaType is a body of a type that the endpoint does not take.
+	MediaType
 )
 
 var kindNames = [...]string{"internal", "invalid", "denied", "not found", "unsupported", "precondition", "too large",
-	"rate limited", "unavailable", "sealed", "standby", "upstream", "unauthenticated", "full", "conflict"}
+	"rate limited", "unavailable", "sealed", "standby", "upstream", "unauthenticated", "full", "conflict", "media type"}
 
 // String returns the kind's name.
 func (k Kind) String() string {

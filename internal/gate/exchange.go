@@ -133,6 +133,9 @@ func (x *exchange) admit(ctx context.Context) error {
 	if x.endpoint != nil && x.endpoint.Public && !x.req.Help {
 		return x.parse()
 	}
+	if x.endpoint == nil && x.match.Public {
+		return nil // an unsupported operation of a path that everybody knows
+	}
 	if err := x.authenticate(ctx); err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package gate
 
 import (
-	"context"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -10,6 +9,7 @@ import (
 	"github.com/cofferhq/coffer/internal/clock"
 	"github.com/cofferhq/coffer/internal/identity"
 	"github.com/cofferhq/coffer/internal/lease"
+	"github.com/cofferhq/coffer/internal/lockout"
 	"github.com/cofferhq/coffer/internal/mount"
 	"github.com/cofferhq/coffer/internal/policy"
 	"github.com/cofferhq/coffer/internal/route"
@@ -18,14 +18,6 @@ import (
 	"github.com/cofferhq/coffer/internal/wire"
 	"github.com/cofferhq/coffer/internal/wrap"
 )
-
-// Lockout counts failed logins.
-type Lockout interface {
-	// Check reports with an error that an alias is locked out.
-	Check(ctx context.Context, m *mount.Mounted, alias string) error
-	Failed(ctx context.Context, m *mount.Mounted, alias string) error
-	Succeeded(ctx context.Context, m *mount.Mounted, alias string) error
-}
 
 // Config is what a [Gate] is built of.
 type Config struct {
@@ -40,7 +32,7 @@ type Config struct {
 	Identity *identity.Store
 	Wrapping *wrap.Store
 	Audit    *audit.Broker
-	Lockout  Lockout
+	Lockout  *lockout.Store
 }
 
 // Gate serves requests while the server is unsealed.

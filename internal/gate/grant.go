@@ -11,6 +11,7 @@ import (
 	"github.com/cofferhq/coffer/internal/fault"
 	"github.com/cofferhq/coffer/internal/identity"
 	"github.com/cofferhq/coffer/internal/lease"
+	"github.com/cofferhq/coffer/internal/lockout"
 	"github.com/cofferhq/coffer/internal/route"
 	"github.com/cofferhq/coffer/internal/store"
 	"github.com/cofferhq/coffer/internal/token"
@@ -54,20 +55,23 @@ func (x *exchange) undo(ctx context.Context, instance any, l *route.Lease) {
 // login runs a login endpoint and makes the token.
 func (x *exchange) login(ctx context.Context, instance any) (*route.Reply, error) {
 	alias := ""
-	if x.g.Lockout != nil && x.mounted.LocksOut() {
+	if x.mounted.LocksOut() {
 		if named, ok := instance.(authn.AliasOf); ok {
 			alias = named.LoginAlias(&x.call)
 		}
 	}
+	var try *lockout.Try // nil counts nothing
 	if alias != "" {
-		if err := x.g.Lockout.Check(ctx, x.mounted, alias); err != nil {
+		var err error
+		if try, err = x.g.Lockout.Begin(ctx, x.call.Mount, alias); err != nil {
 			return nil, err
 		}
+		defer try.Done()
 	}
 	reply, err := x.endpoint.Handle(ctx, instance, &x.call)
 	if err != nil {
-		if alias != "" && fault.KindOf(err) == fault.Unauthenticated {
-			if lerr := x.g.Lockout.Failed(ctx, x.mounted, alias); lerr != nil {
+		if fault.KindOf(err) == fault.Unauthenticated {
+			if lerr := try.Failed(context.WithoutCancel(ctx)); lerr != nil {
 				return nil, lerr
 			}
 		}
@@ -84,8 +88,8 @@ func (x *exchange) login(ctx context.Context, instance any) (*route.Reply, error
 		return nil, errDenied
 	}
 	reply.Auth, err = x.admitIdentity(ctx, id)
-	if err == nil && alias != "" {
-		err = x.g.Lockout.Succeeded(ctx, x.mounted, alias)
+	if err == nil {
+		err = try.Succeeded(ctx)
 	}
 	return reply, err
 }
@@ -122,7 +126,7 @@ func (x *exchange) wrap(ctx context.Context, reply *route.Reply) (*route.Reply, 
 	if x.req.WrapTTL <= 0 || reply == nil || reply.NoContent || reply.Raw != nil || reply.Enveloped != nil || reply.Missing || reply.Wrap != nil {
 		return reply, nil
 	}
-	accessor := ""
+	accessor := reply.Accessor
 	if reply.Auth != nil {
 		accessor = reply.Auth.Accessor
 	}

@@ -84,11 +84,11 @@ func (l *Listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	id, err := wire.NewUUID(rand.Reader)
 	if err != nil {
-		l.fail(w, r, "", err, nil)
+		l.fail(w, r, "", err)
 		return
 	}
 	if !strings.HasPrefix(r.URL.Path, "/v1/") {
-		l.fail(w, r, id, fault.New(fault.NotFound, ""), nil)
+		l.fail(w, r, id, fault.New(fault.NotFound, ""))
 		return
 	}
 	if n := l.Config.Limits.RequestSize; n > 0 && r.Body != nil {
@@ -114,12 +114,12 @@ var (
 
 func (l *Listener) serve(ctx context.Context, w http.ResponseWriter, r *http.Request, id string) {
 	if r.Method == http.MethodOptions {
-		l.fail(w, r, id, fault.New(fault.Invalid, "OPTIONS is answered for cross-origin requests only"), nil)
+		l.fail(w, r, id, fault.New(fault.Invalid, "OPTIONS is answered for cross-origin requests only"))
 		return
 	}
 	req, err := l.parseRequest(r, id)
 	if err != nil {
-		l.fail(w, r, id, err, nil)
+		l.fail(w, r, id, err)
 		return
 	}
 	if path, ok := strings.CutPrefix(req.Path, "sys/"); ok {
@@ -130,21 +130,21 @@ func (l *Listener) serve(ctx context.Context, w http.ResponseWriter, r *http.Req
 		}
 	}
 	if r.Method == http.MethodHead {
-		l.fail(w, r, id, fault.New(fault.Unsupported, ""), nil)
+		l.fail(w, r, id, fault.New(fault.Unsupported, ""))
 		return
 	}
 	g := l.Node.Gate()
 	if g == nil {
-		l.fail(w, r, id, fault.New(fault.Sealed, "Vault is sealed"), nil)
+		l.fail(w, r, id, fault.New(fault.Sealed, "Vault is sealed"))
 		return
 	}
 	if req.Namespace, err = namespace.FromHeader(r.Header.Get("X-Vault-Namespace")); err != nil {
-		l.fail(w, r, id, err, nil)
+		l.fail(w, r, id, err)
 		return
 	}
 	a := g.Serve(ctx, req)
 	if a.Err != nil {
-		l.fail(w, r, id, a.Err, a.Warnings)
+		l.fail(w, r, id, a.Err)
 		return
 	}
 	l.answer(w, r, id, &a)
@@ -153,7 +153,7 @@ func (l *Listener) serve(ctx context.Context, w http.ResponseWriter, r *http.Req
 // serveAlways answers an endpoint that works while sealed.
 func (l *Listener) serveAlways(ctx context.Context, w http.ResponseWriter, r *http.Request, req *gate.Request, e *route.Endpoint, m *route.Match, path string) {
 	if _, err := namespace.FromHeader(r.Header.Get("X-Vault-Namespace")); err != nil {
-		l.fail(w, r, req.ID, errBare, nil)
+		l.fail(w, r, req.ID, errBare)
 		return
 	}
 	c := &route.Call{ID: req.ID, Verb: req.Verb, Path: path, Full: req.Path, Query: req.Query, Remote: req.Remote, RemotePort: req.RemotePort, TLS: req.TLS, Now: l.Clock.Now(), Log: l.Log, Header: func(string) string { return "" }}
@@ -164,13 +164,13 @@ func (l *Listener) serveAlways(ctx context.Context, w http.ResponseWriter, r *ht
 			c.Body, err = wire.ParseObject(body, l.limits)
 		}
 		if err != nil {
-			l.fail(w, r, req.ID, err, nil)
+			l.fail(w, r, req.ID, err)
 			return
 		}
 	}
 	reply, err := e.Handle(ctx, nil, c)
 	if err != nil {
-		l.fail(w, r, req.ID, err, nil)
+		l.fail(w, r, req.ID, err)
 		return
 	}
 	l.answer(w, r, req.ID, &gate.Answer{Reply: reply, Endpoint: e, Warnings: c.Warnings(), Flat: e.Flat})
@@ -258,7 +258,7 @@ func (l *Listener) customHeaders(h http.Header, class string) {
 }
 
 // fail answers an error.
-func (l *Listener) fail(w http.ResponseWriter, r *http.Request, id string, err error, warnings []string) {
+func (l *Listener) fail(w http.ResponseWriter, r *http.Request, id string, err error) {
 	status, text := statusOf(err, id)
 	if status >= http.StatusInternalServerError && fault.KindOf(err) != fault.Sealed {
 		l.Log.Error("request failed", "request", id, "method", r.Method, "path", r.URL.Path, "status", status, "error", err)
@@ -270,7 +270,7 @@ func (l *Listener) fail(w http.ResponseWriter, r *http.Request, id string, err e
 		l.write(w, r, status, nil)
 		return
 	}
-	l.write(w, r, status, append(envelope.Errors(nil, text, warnings), '\n'))
+	l.write(w, r, status, append(envelope.Errors(nil, text), '\n'))
 }
 
 // cors answers a preflight itself and reports whether the request may go on.
@@ -285,7 +285,7 @@ func (l *Listener) cors(w http.ResponseWriter, r *http.Request) bool {
 	}
 	preflight := r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != ""
 	if !allowed {
-		l.fail(w, r, "", fault.New(fault.Denied, "origin not allowed"), nil)
+		l.fail(w, r, "", fault.New(fault.Denied, "origin not allowed"))
 		return false
 	}
 	h := w.Header()

@@ -141,8 +141,8 @@ func (l *Listener) readBody(r *http.Request, verb route.Verb) ([]byte, error) {
 	if err != nil {
 		kind = ""
 	}
-	if verb == route.VerbPatch && kind != "application/merge-patch+json" && kind != "application/json" && kind != "" {
-		return nil, fault.New(fault.Invalid, "PATCH takes a body of type application/merge-patch+json")
+	if verb == route.VerbPatch && kind != "application/merge-patch+json" {
+		return nil, fault.New(fault.MediaType, "PATCH takes a body of type application/merge-patch+json")
 	}
 	var buf bytes.Buffer
 	if n := r.ContentLength; n > 0 && n < 1<<20 {

@@ -24,6 +24,7 @@ var statuses = map[fault.Kind]int{
 	fault.Unauthenticated: http.StatusBadRequest,
 	fault.Full:            http.StatusInsufficientStorage,
 	fault.Conflict:        http.StatusServiceUnavailable,
+	fault.MediaType:       http.StatusUnsupportedMediaType,
 }
 
 // statusOf returns the status and the client's text for an error. A plain error

@@ -164,13 +164,10 @@ func (t *Table) disableMethod(ctx context.Context, c *route.Call, in pathRequest
 
 type tuneAnswer struct {
 	settingsAnswer
-	Description         string            `json:"description"`
-	Options             map[string]string `json:"options,omitempty"`
-	PluginVersion       string            `json:"plugin_version,omitempty"`
-	LockoutCounterReset *int64            `json:"user_lockout_counter_reset_duration,omitempty"`
-	LockoutDisable      *bool             `json:"user_lockout_disable,omitempty"`
-	LockoutDuration     *int64            `json:"user_lockout_duration,omitempty"`
-	LockoutThreshold    *int              `json:"user_lockout_threshold,omitempty"`
+	Description   string            `json:"description"`
+	Options       map[string]string `json:"options,omitempty"`
+	PluginVersion string            `json:"plugin_version,omitempty"`
+	*lockoutAnswer
 }
 
 func (t *Table) readTuneEngine(_ context.Context, c *route.Call, in pathRequest) (*tuneAnswer, error) {
@@ -192,10 +189,8 @@ func (t *Table) readTune(c *route.Call, path string) (*tuneAnswer, error) {
 	if e.Settings.DefaultTTL == 0 {
 		a.DefaultTTL = wire.Duration(t.Limits.DefaultTTL)
 	}
-	if l := e.Settings.Lockout; l != nil {
-		reset, lock := int64(l.CounterReset.Seconds()), int64(l.Duration.Seconds())
-		a.LockoutCounterReset, a.LockoutDuration, a.LockoutDisable, a.LockoutThreshold = &reset, &lock, &l.Disable, &l.Threshold
-	}
+	// A tuning shows the lockout beside the other settings, a listing below them.
+	a.lockoutAnswer, a.settingsAnswer.Lockout = a.settingsAnswer.Lockout, nil
 	return a, nil
 }
 
@@ -382,6 +377,11 @@ type preflightAnswer struct {
 }
 
 func (t *Table) preflight(ctx context.Context, c *route.Call, in pathRequest) (*preflightAnswer, error) {
+	// Everybody may ask, as clients do before they know what their token may;
+	// who may do nothing below the mount learns nothing.
+	if !t.Known(ctx, c) {
+		return nil, fault.New(fault.Denied, "permission denied")
+	}
 	m, _, ok := t.Resolve(c.Namespace.ID, in.Path)
 	if !ok || !t.Allowed(ctx, c, m.Entry().Path) {
 		return nil, fault.New(fault.Denied, "preflight capability check returned 403, please ensure client's policies grant access to path \""+clip(in.Path)+"/\"")

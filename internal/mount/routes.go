@@ -23,5 +23,5 @@ var Routes = []route.Endpoint{
 	route.Read("remount/status/{migration_id}", (*Table).remountStatus, route.Doc{Summary: "Show how a move went."}),
 
 	route.Read("internal/ui/mounts", (*Table).visible, route.Public(), route.Doc{Summary: "List the mounts that the caller may use, or that are listed to everyone."}),
-	route.Read("internal/ui/mounts/{path...}", (*Table).preflight, route.Doc{Summary: "Show the mount that a path belongs to."}),
+	route.Read("internal/ui/mounts/{path...}", (*Table).preflight, route.Public(), route.Doc{Summary: "Show the mount that a path belongs to."}),
 }

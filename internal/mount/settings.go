@@ -100,7 +100,7 @@ func (in *settingsRequest) lockout(s *Settings) error {
 	if err != nil || !o.Present() {
 		return fault.New(fault.Invalid, `field "user_lockout_config": must be an object`)
 	}
-	next := Lockout{Threshold: 5, Duration: 15 * time.Minute, CounterReset: 15 * time.Minute}
+	next := Lockout{} // what is not given is zero, and means the default
 	if s.Lockout != nil {
 		next = *s.Lockout
 	}
@@ -116,12 +116,10 @@ func (in *settingsRequest) lockout(s *Settings) error {
 			}
 		case "lockout_duration":
 			next.Duration, err = wire.ParseDuration(m.Value)
-		case "lockout_counter_reset_duration", "lockout_counter_reset":
+		case "lockout_counter_reset_duration":
 			next.CounterReset, err = wire.ParseDuration(m.Value)
-		case "lockout_disable", "disable_lockout":
+		case "lockout_disable":
 			next.Disable, err = wire.ParseBool(m.Value)
-		default:
-			err = fault.New(fault.Invalid, "is not a lockout setting")
 		}
 		if err != nil {
 			return fault.Newf(fault.Invalid, "field \"user_lockout_config\": member %q: %s", m.Name, err)
@@ -133,16 +131,26 @@ func (in *settingsRequest) lockout(s *Settings) error {
 
 // settingsAnswer are the settings as answers show them.
 type settingsAnswer struct {
-	ResponseHeaders    []string      `json:"allowed_response_headers,omitempty"`
-	AuditRequestKeys   []string      `json:"audit_non_hmac_request_keys,omitempty"`
-	AuditResponseKeys  []string      `json:"audit_non_hmac_response_keys,omitempty"`
-	DefaultTTL         wire.Duration `json:"default_lease_ttl"`
-	ForceNoCache       bool          `json:"force_no_cache"`
-	IdentityTokenKey   string        `json:"identity_token_key,omitempty"`
-	ListingVisibility  string        `json:"listing_visibility,omitempty"`
-	MaxTTL             wire.Duration `json:"max_lease_ttl"`
-	PassthroughHeaders []string      `json:"passthrough_request_headers,omitempty"`
-	TokenType          string        `json:"token_type,omitempty"`
+	ResponseHeaders    []string       `json:"allowed_response_headers,omitempty"`
+	AuditRequestKeys   []string       `json:"audit_non_hmac_request_keys,omitempty"`
+	AuditResponseKeys  []string       `json:"audit_non_hmac_response_keys,omitempty"`
+	DefaultTTL         wire.Duration  `json:"default_lease_ttl"`
+	ForceNoCache       bool           `json:"force_no_cache"`
+	IdentityTokenKey   string         `json:"identity_token_key,omitempty"`
+	ListingVisibility  string         `json:"listing_visibility,omitempty"`
+	MaxTTL             wire.Duration  `json:"max_lease_ttl"`
+	PassthroughHeaders []string       `json:"passthrough_request_headers,omitempty"`
+	TokenType          string         `json:"token_type,omitempty"`
+	Lockout            *lockoutAnswer `json:"user_lockout_config,omitempty"`
+}
+
+// lockoutAnswer are the lockout settings as answers show them; zero is the
+// default.
+type lockoutAnswer struct {
+	CounterReset wire.Duration `json:"user_lockout_counter_reset_duration"`
+	Disable      bool          `json:"user_lockout_disable"`
+	Duration     wire.Duration `json:"user_lockout_duration"`
+	Threshold    int           `json:"user_lockout_threshold"`
 }
 
 func (s *Settings) answer(auth bool) settingsAnswer {
@@ -155,6 +163,9 @@ func (s *Settings) answer(auth bool) settingsAnswer {
 		if a.TokenType = s.TokenType; a.TokenType == "" {
 			a.TokenType = "default-service"
 		}
+	}
+	if l := s.Lockout; l != nil {
+		a.Lockout = &lockoutAnswer{wire.Duration(l.CounterReset), l.Disable, wire.Duration(l.Duration), l.Threshold}
 	}
 	return a
 }

@@ -94,6 +94,8 @@ type Reply struct {
 	// Enveloped, if set, is a whole envelope that was encoded earlier: a
 	// wrapped answer.
 	Enveloped []byte
+	// Accessor is told beside a wrapped answer.
+	Accessor string
 	// Raw, if set, is the whole answer.
 	Raw *Bytes
 	// Issued asks the gate to register a lease for Data.
@@ -200,18 +202,28 @@ func replyWith(out any) (*Reply, error) {
 	if _, none := out.(None); none || isNil(out) {
 		return &Reply{NoContent: true}, nil
 	}
-	if raw, ok := out.(json.RawMessage); ok {
-		return &Reply{Data: raw}, nil
+	r := &Reply{}
+	if h, ok := out.(Handle); ok {
+		r.Accessor = h.WrappedAccessor()
 	}
-	if fast, ok := out.(Appender); ok {
-		return &Reply{Data: fast.AppendJSON(nil)}, nil
+	switch v := out.(type) {
+	case json.RawMessage:
+		r.Data = v
+	case Appender:
+		r.Data = v.AppendJSON(nil)
+	default:
+		b, err := json.Marshal(out)
+		if err != nil {
+			return nil, fmt.Errorf("encoding answer: %w", err)
+		}
+		r.Data = b
 	}
-	b, err := json.Marshal(out)
-	if err != nil {
-		return nil, fmt.Errorf("encoding answer: %w", err)
-	}
-	return &Reply{Data: b}, nil
+	return r, nil
 }
+
+// Handle is an output that is itself known by an accessor (a secret id), which
+// is told to whoever gets the output wrapped.
+type Handle interface{ WrappedAccessor() string }
 
 // Appender is an output that encodes itself without reflection, for the
 // endpoints that are called most.

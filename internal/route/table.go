@@ -28,6 +28,10 @@ type rest struct {
 
 // Match is what a path matched.
 type Match struct {
+	// Public says of a path without an endpoint for the verb that it has a
+	// public one for another.
+	Public bool
+
 	eps    *[numVerbs]*Endpoint
 	values [4]string
 	n      int
@@ -125,19 +129,29 @@ func (t *Table) Find(v Verb, path string, m *Match) (e *Endpoint, known bool) {
 		return m.eps[v], true
 	}
 	*m = Match{}
-	for other := range numVerbs {
-		if other == VerbList || other == VerbScan {
-			if (&Match{}).probe(&t.root, other, strings.TrimSuffix(path, "/")) {
-				return nil, true
-			}
-		} else if (&Match{}).probe(&t.root, other, path) {
-			return nil, true
-		}
-	}
-	return nil, false
+	return nil, t.others(v, path, m)
 }
 
-func (m *Match) probe(n *node, v Verb, path string) bool { return n.find(v, path, m) }
+// others reports whether a path has endpoints for other verbs than v, and notes
+// in m whether one of them is public.
+func (t *Table) others(v Verb, path string, m *Match) (known bool) {
+	bare := strings.TrimSuffix(path, "/")
+	if v == VerbList || v == VerbScan {
+		path = bare + "/" // a listing's path stands for a folder
+	}
+	for other := range numVerbs {
+		at := path
+		if other == VerbList || other == VerbScan {
+			at = bare
+		}
+		var found Match
+		if t.root.find(other, at, &found) {
+			known = true
+			m.Public = m.Public || found.eps[other].Public
+		}
+	}
+	return known
+}
 
 // find walks the tree with backtracking: literal, parameter, rest. It only
 // stops at a node that has the verb.

@@ -133,7 +133,7 @@ func (h *house) open(ctx context.Context) (err error) {
 func (s *Server) system(h *house) []route.Endpoint {
 	return concat(
 		s.ceremony.Routes(),
-		route.Bind(s.node, cluster.Routes), route.Bind(s.node, cluster.Always),
+		s.node.Routes(), route.Bind(s.node, cluster.Always),
 		route.Bind(h.mounts, mount.Routes),
 		route.Bind(h.leases, lease.Routes),
 		route.Bind(h.policies, policy.Routes),

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -9,7 +10,8 @@ import (
 
 	"github.com/cofferhq/coffer/internal/audit"
 	"github.com/cofferhq/coffer/internal/barrier"
-	"github.com/cofferhq/coffer/internal/gate"
+	"github.com/cofferhq/coffer/internal/lockout"
+	"github.com/cofferhq/coffer/internal/mount"
 	"github.com/cofferhq/coffer/internal/store"
 )
 
@@ -65,5 +67,36 @@ func signingKey(ctx context.Context, b *barrier.Barrier) (ed25519.PrivateKey, er
 	return key, nil
 }
 
-// lockout counts failed logins.
-func (s *Server) lockout(*barrier.Barrier) gate.Lockout { return nil }
+// lockout counts failed logins, by the limits of the mount, else those that the
+// configuration has for its type or for all.
+func (s *Server) lockout(b *barrier.Barrier, mounts *mount.Table) *lockout.Store {
+	return lockout.New(lockout.Config{Store: b, Clock: s.clock, Rand: rand.Reader, Limits: func(mountType, accessor string) lockout.Limits {
+		l := s.lockoutDefaults(mountType)
+		m, err := mounts.ByAccessor(accessor)
+		if err != nil || m.Entry().Settings.Lockout == nil {
+			return l
+		}
+		own := m.Entry().Settings.Lockout
+		l.Disable = own.Disable
+		l.Threshold = cmp.Or(own.Threshold, l.Threshold)
+		l.Duration = cmp.Or(own.Duration, l.Duration)
+		l.CounterReset = cmp.Or(own.CounterReset, l.CounterReset)
+		return l
+	}})
+}
+
+func (s *Server) lockoutDefaults(mountType string) lockout.Limits {
+	l := lockout.DefaultLimits
+	for _, kind := range []string{"all", mountType} {
+		for _, c := range s.config.UserLockouts {
+			if c.Type != kind {
+				continue
+			}
+			l.Disable = c.Disabled
+			l.Threshold = cmp.Or(c.Threshold, l.Threshold)
+			l.Duration = cmp.Or(c.Duration, l.Duration)
+			l.CounterReset = cmp.Or(c.CounterReset, l.CounterReset)
+		}
+	}
+	return l
+}

@@ -170,7 +170,7 @@ func (s *Store) Login(ctx context.Context, c *route.Call, id *route.Identity, en
 	if err != nil {
 		return nil, nil, err
 	}
-	return entry.auth(text, s.Clock.Now()), entry, nil
+	return entry.auth(text, entry.Created), entry, nil
 }
 
 func (s *Store) loginEntry(c *route.Call, id *route.Identity, tokenType string) (Entry, error) {

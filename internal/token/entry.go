@@ -37,6 +37,8 @@ type Entry struct {
 	Renewed time.Time `json:"ren,omitzero"`
 	// TTL is the lifetime that it was created with.
 	TTL time.Duration `json:"ttl,omitempty"`
+	// LastTTL is what the last renewal gave; zero before the first.
+	LastTTL time.Duration `json:"lttl,omitempty"`
 	// Expires is zero for a root token that does not.
 	Expires        time.Time     `json:"exp,omitzero"`
 	ExplicitMaxTTL time.Duration `json:"emax,omitempty"`
@@ -69,12 +71,13 @@ func (e *Entry) usable(now time.Time) bool {
 	return now.Before(e.Expires)
 }
 
-// ttl is the remaining lifetime in whole seconds, zero if it does not end.
+// ttl is the remaining lifetime in whole seconds, at least one so that a token
+// that lives still is not said to have none; zero if it does not end.
 func (e *Entry) ttl(now time.Time) time.Duration {
 	if e.Expires.IsZero() {
 		return 0
 	}
-	return max(e.Expires.Sub(now).Truncate(time.Second), 0)
+	return max(e.Expires.Sub(now).Round(time.Second), time.Second)
 }
 
 // Caller returns what handlers may know of the token's holder.
@@ -87,13 +90,9 @@ func (e *Entry) Caller() route.Caller {
 
 // auth returns the envelope's auth part; text is the token's text, or "".
 func (e *Entry) auth(text string, now time.Time) *route.Auth {
-	a := &route.Auth{
+	return &route.Auth{
 		ClientToken: text, Accessor: e.Accessor, Policies: e.Policies, TokenPolicies: e.Policies, Metadata: e.Meta,
 		LeaseDuration: e.ttl(now), Renewable: e.Renewable, EntityID: e.EntityID, TokenType: e.Type,
 		Orphan: len(e.Parent) == 0, NumUses: e.NumUses, DisplayName: e.DisplayName,
 	}
-	if e.Type == Batch {
-		a.Orphan = false
-	}
-	return a
 }

@@ -1,6 +1,7 @@
 package token
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -47,7 +48,7 @@ func (s *Store) createFrom(ctx context.Context, c *route.Call, in createRequest,
 	if err != nil {
 		return nil, err
 	}
-	return &route.Reply{Auth: entry.auth(text, c.Now)}, nil
+	return &route.Reply{Auth: entry.auth(text, entry.Created)}, nil
 }
 
 // parent is the caller's own record, read for its limits.
@@ -312,14 +313,15 @@ func (b *builder) lifetime() error {
 	if b.e.Period > 0 && !b.privileged && (b.role == nil || b.role.Period == 0) {
 		return fault.New(fault.Invalid, "root or sudo privileges required to create periodic token")
 	}
+	// The record holds what the request asked for; the role's own period and
+	// limit count as they are when the token is renewed.
+	explicit, period := b.e.ExplicitMaxTTL, b.e.Period
 	if b.role != nil {
-		b.e.ExplicitMaxTTL = minSet(b.e.ExplicitMaxTTL, b.role.ExplicitMaxTTL)
-		if b.role.Period > 0 {
-			b.e.Period = b.role.Period
-		}
+		explicit = minSet(explicit, b.role.ExplicitMaxTTL)
+		period = cmp.Or(b.role.Period, period)
 	}
 	if b.e.Type == Batch {
-		b.e.Period, b.e.ExplicitMaxTTL = 0, 0
+		b.e.Period, b.e.ExplicitMaxTTL, period = 0, 0, 0
 	}
 	ttl := b.in.TTL.D()
 	if slices.Contains(b.e.Policies, policy.RootName) && ttl == 0 && b.parent.Expires.IsZero() {
@@ -329,17 +331,17 @@ func (b *builder) lifetime() error {
 	}
 	want := ttl
 	switch {
-	case b.e.Period > 0:
-		want = b.e.Period
+	case period > 0:
+		want = period
 	case want == 0:
 		want = b.c.Mount.DefaultTTL
 	}
-	limits := []time.Duration{b.e.ExplicitMaxTTL}
-	if b.e.Period == 0 {
+	limits := []time.Duration{explicit}
+	if period == 0 {
 		limits = append(limits, b.c.Mount.MaxTTL)
 	}
 	b.e.TTL = seconds(capBy(want, limits...))
-	if ttl > b.e.TTL && b.e.Period == 0 {
+	if ttl > b.e.TTL && period == 0 {
 		b.c.Warn("TTL of \"" + ttl.String() + "\" exceeded the effective maximum of \"" + b.e.TTL.String() + "\"; TTL value is capped accordingly")
 	}
 	return nil

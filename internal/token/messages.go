@@ -85,7 +85,7 @@ func (e *Entry) facts(text string, now time.Time) facts {
 	f := facts{
 		Accessor: e.Accessor, BoundCIDRs: e.BoundCIDRs, CreationTime: e.Created.Unix(), CreationTTL: int64(e.TTL / time.Second),
 		DisplayName: e.DisplayName, EntityID: e.EntityID, ExplicitMaxTTL: int64(e.ExplicitMaxTTL / time.Second), ID: text,
-		IssueTime: e.Created, Meta: e.Meta, NumUses: e.NumUses, Orphan: len(e.Parent) == 0 && e.Type != Batch, Path: e.Path,
+		IssueTime: e.Created, Meta: e.Meta, NumUses: e.NumUses, Orphan: len(e.Parent) == 0, Path: e.Path,
 		Period: int64(e.Period / time.Second), Policies: e.Policies, Renewable: e.Renewable, Role: e.Role,
 		TTL: int64(e.ttl(now) / time.Second), Type: e.Type,
 	}

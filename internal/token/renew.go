@@ -14,7 +14,7 @@ import (
 var errNotRenewable = fault.New(fault.Invalid, "lease is not renewable")
 
 // Renew prolongs a token from now: by its period if it has one, else by
-// increment, or by its first lifetime if that is zero; never beyond its limits.
+// increment, or by what it got last if that is zero; never beyond its limits.
 // A token at its end is refused, not given a lifetime of zero.
 func (s *Store) Renew(ctx context.Context, c *route.Call, e *Entry, increment time.Duration) (*Entry, error) {
 	switch {
@@ -65,6 +65,9 @@ type renewLimits struct {
 // settings; a token made by auth/token/ has its own.
 func (s *Store) limits(ctx context.Context, c *route.Call, e *Entry) (renewLimits, error) {
 	l := renewLimits{period: e.Period, ttl: e.TTL, max: c.Mount.MaxTTL, explicit: e.ExplicitMaxTTL}
+	if e.LastTTL > 0 {
+		l.ttl = e.LastTTL
+	}
 	if e.Role != "" {
 		role, err := s.role(ctx, e.NS, e.Role)
 		if err != nil {
@@ -76,6 +79,7 @@ func (s *Store) limits(ctx context.Context, c *route.Call, e *Entry) (renewLimit
 		if role.Period > 0 {
 			l.period = role.Period
 		}
+		l.explicit = minSet(l.explicit, role.ExplicitMaxTTL)
 	}
 	if e.Mount == store.System {
 		return l, nil
@@ -124,6 +128,6 @@ func (l renewLimits) apply(e *Entry, increment time.Duration, now time.Time) (ca
 	if !until.After(now) {
 		return false, fault.New(fault.Invalid, "the token has reached its maximum lifetime and cannot be renewed")
 	}
-	e.Expires, e.Renewed = until, now
+	e.Expires, e.Renewed, e.LastTTL = until, now, seconds(until.Sub(now))
 	return capped, nil
 }

@@ -83,6 +83,9 @@ type secretIDAnswer struct {
 	TTL      wire.Duration `json:"secret_id_ttl"`
 }
 
+// WrappedAccessor tells whoever gets the secret id wrapped how to revoke it.
+func (a secretIDAnswer) WrappedAccessor() string { return a.Accessor }
+
 type secretIDRequest struct {
 	roleName
 	SecretID wire.Secret `json:"secret_id" doc:"The secret id." sensitive:"true"`
