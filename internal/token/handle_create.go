@@ -324,8 +324,7 @@ func (b *builder) lifetime() error {
 		b.e.Period, b.e.ExplicitMaxTTL, period = 0, 0, 0
 	}
 	ttl := b.in.TTL.D()
-	if slices.Contains(b.e.Policies, policy.RootName) && ttl == 0 && b.parent.Expires.IsZero() {
-		b.e.Period = 0
+	if slices.Contains(b.e.Policies, policy.RootName) && ttl == 0 && period == 0 && explicit == 0 && b.parent.Expires.IsZero() {
 		b.e.Renewable = false
 		return nil // a root token that does not end, made by one that does not
 	}
