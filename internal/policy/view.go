@@ -55,6 +55,11 @@ func newView(s store.Store, log *slog.Logger, acls *aclCache) *view {
 func (v *view) decode(key store.Key, value []byte) *stored {
 	p := new(stored)
 	name, err := key.Last(), json.Unmarshal(value, &p.row)
+	if err == nil && p.Text == "" {
+		// No write leaves an empty text behind, and a policy without rules
+		// would drop its denials.
+		err = errors.New("no text")
+	}
 	p.damaged = err != nil
 	p.policy = sync.OnceValues(func() (*Policy, error) {
 		if err != nil {
