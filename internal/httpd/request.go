@@ -151,7 +151,9 @@ func (l *Listener) readBody(r *http.Request, verb route.Verb) ([]byte, error) {
 	if _, err := io.Copy(&buf, r.Body); err != nil {
 		return nil, fault.Wrap(readKind(err), err, "reading the request body: it is too large, or broke off")
 	}
-	if kind == "application/x-www-form-urlencoded" {
+	// curl calls a body a form unless told otherwise, and people send JSON with
+	// it: a form of fields does not begin with a brace.
+	if kind == "application/x-www-form-urlencoded" && !bytes.HasPrefix(bytes.TrimLeft(buf.Bytes(), " \t\r\n"), []byte("{")) {
 		return formObject(buf.String())
 	}
 	return buf.Bytes(), nil
