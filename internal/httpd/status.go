@@ -9,18 +9,20 @@ import (
 
 // statuses is the one table from kinds of faults to HTTP.
 var statuses = map[fault.Kind]int{
-	fault.Internal:        http.StatusInternalServerError,
-	fault.Invalid:         http.StatusBadRequest,
-	fault.Denied:          http.StatusForbidden,
-	fault.NotFound:        http.StatusNotFound,
-	fault.Unsupported:     http.StatusMethodNotAllowed,
-	fault.Precondition:    http.StatusPreconditionFailed,
-	fault.TooLarge:        http.StatusRequestEntityTooLarge,
-	fault.RateLimited:     http.StatusTooManyRequests,
-	fault.Unavailable:     http.StatusServiceUnavailable,
-	fault.Sealed:          http.StatusServiceUnavailable,
-	fault.Standby:         http.StatusServiceUnavailable,
-	fault.Upstream:        http.StatusBadGateway,
+	fault.Internal:     http.StatusInternalServerError,
+	fault.Invalid:      http.StatusBadRequest,
+	fault.Denied:       http.StatusForbidden,
+	fault.NotFound:     http.StatusNotFound,
+	fault.Unsupported:  http.StatusMethodNotAllowed,
+	fault.Precondition: http.StatusPreconditionFailed,
+	fault.TooLarge:     http.StatusRequestEntityTooLarge,
+	fault.RateLimited:  http.StatusTooManyRequests,
+	fault.Unavailable:  http.StatusServiceUnavailable,
+	fault.Sealed:       http.StatusServiceUnavailable,
+	fault.Standby:      http.StatusServiceUnavailable,
+	// Clients know a database that fails as 500; a 502 would look like a broken
+	// proxy in front of the server.
+	fault.Upstream:        http.StatusInternalServerError,
 	fault.Unauthenticated: http.StatusBadRequest,
 	fault.Full:            http.StatusInsufficientStorage,
 	fault.Conflict:        http.StatusServiceUnavailable,
