@@ -9,5 +9,5 @@
 // threat model, S the failures seen in production.
 //
 // Sweeps are made from the route tables, so a new endpoint is attacked without
-// a line here. [TestPublicEndpoints] pins the endpoints that need no token.
+// a line here. One golden file pins the endpoints that need no token.
 package abuse

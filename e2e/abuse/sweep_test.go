@@ -19,7 +19,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 // denied is the one answer to a stranger.
 const denied = `{"errors":["permission denied"]}`
 
-// TestPublicEndpoints is T30 and H11: the endpoints that need no token are a
+// TestT30_H11_PublicEndpoints: the endpoints that need no token are a
 // reviewed list. A line that appears here is a decision about security.
 func TestT30_H11_PublicEndpoints(t *testing.T) {
 	w := newWorld(t, servertest.Options{})

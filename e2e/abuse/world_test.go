@@ -296,3 +296,11 @@ func eventually(t *testing.T, what string, ok func() bool) {
 		}
 	}
 }
+
+// breakPolicy damages the stored row of an ACL policy.
+func (w *world) breakPolicy(name, value string) {
+	w.t.Helper()
+	w.update(func(tx store.Txn) error {
+		return tx.Put(store.NewKey(store.RootNamespace, store.System, store.KindPolicy, name), []byte(value))
+	})
+}
