@@ -20,9 +20,7 @@ var statuses = map[fault.Kind]int{
 	fault.Unavailable:  http.StatusServiceUnavailable,
 	fault.Sealed:       http.StatusServiceUnavailable,
 	fault.Standby:      http.StatusServiceUnavailable,
-	// Clients know a database that fails as 500; a 502 would look like a broken
-	// proxy in front of the server.
-	fault.Upstream:        http.StatusInternalServerError,
+	fault.Upstream:        http.StatusInternalServerError, // as clients know it; a 502 looks like a broken proxy in front of the server
 	fault.Unauthenticated: http.StatusBadRequest,
 	fault.Full:            http.StatusInsufficientStorage,
 	fault.Conflict:        http.StatusServiceUnavailable,
