@@ -36,6 +36,7 @@ func commands(pg *pgtest.Server) map[string]command {
 		"lines":      lines,
 		"template":   template,
 		"postgres":   func(ts *testscript.TestScript, neg bool, args []string) { postgres(ts, pg, args) },
+		"gone":       func(ts *testscript.TestScript, neg bool, args []string) { gone(ts, neg, pg, args) },
 		"sql":        func(ts *testscript.TestScript, neg bool, args []string) { sql(ts, neg, pg, args) },
 	}
 }
@@ -169,6 +170,20 @@ func postgres(ts *testscript.TestScript, pg *pgtest.Server, _ []string) {
 		ts.Setenv(key, value)
 	}
 	sql(ts, false, pg, []string{"CREATE TABLE notes (text text); INSERT INTO notes VALUES ('from the database')"})
+}
+
+// gone waits until no database role of these names exists. With ! they must all
+// exist now.
+func gone(ts *testscript.TestScript, neg bool, pg *pgtest.Server, args []string) {
+	usage(ts, args, 1, "gone USER...")
+	for _, name := range args {
+		if neg && !pg.HasRole(name) {
+			ts.Fatalf("there is no database user %s", name)
+		}
+		if !neg {
+			wait(ts, "user "+name+" being gone", func() bool { return !pg.HasRole(name) })
+		}
+	}
 }
 
 // environment is where clients find a database.

@@ -24,11 +24,12 @@ func TestMain(m *testing.M) {
 // coffer is what cmd/coffer's main does.
 func coffer() {
 	app := cli.App{
-		Stdio:    cli.Stdio{In: os.Stdin, Out: os.Stdout, Err: os.Stderr},
-		Env:      os.Getenv,
-		Version:  version.Coffer,
-		Server:   serve.Server,
-		Diagnose: serve.Diagnose,
+		Stdio:       cli.Stdio{In: os.Stdin, Out: os.Stdout, Err: os.Stderr},
+		Env:         os.Getenv,
+		Version:     version.Coffer,
+		Server:      serve.Server,
+		Diagnose:    serve.Diagnose,
+		VerifyAudit: serve.VerifyAudit,
 	}
 	os.Exit(app.Main(context.Background(), os.Args))
 }

@@ -12,11 +12,12 @@ import (
 
 func main() {
 	app := cli.App{
-		Stdio:    cli.Stdio{In: os.Stdin, Out: os.Stdout, Err: os.Stderr},
-		Env:      os.Getenv,
-		Version:  version.Coffer,
-		Server:   serve.Server,
-		Diagnose: serve.Diagnose,
+		Stdio:       cli.Stdio{In: os.Stdin, Out: os.Stdout, Err: os.Stderr},
+		Env:         os.Getenv,
+		Version:     version.Coffer,
+		Server:      serve.Server,
+		Diagnose:    serve.Diagnose,
+		VerifyAudit: serve.VerifyAudit,
 	}
 	os.Exit(app.Main(context.Background(), os.Args))
 }

@@ -2,6 +2,8 @@ package audit
 
 import (
 	"context"
+	"crypto/ed25519"
+	"encoding/base64"
 	"strings"
 
 	"github.com/cofferhq/coffer/internal/fault"
@@ -19,6 +21,8 @@ func (b *Broker) Routes() []route.Endpoint {
 			route.Doc{Summary: "Disable an audit device."}),
 		route.Write("audit-hash/{path...}", (*Broker).hash, route.Pure(), route.Flat(), route.RootOnly(),
 			route.Doc{Summary: "Hash a string as an audit device does.", Description: "The answer is what the device writes for that string, so that it can be searched for in its log."}),
+		route.Read("config/auditing/key", (*Broker).readKey, route.RootOnly(),
+			route.Doc{Summary: "Read the key that verifies audit logs.", Description: "Checkpoint lines are signed with its private half. Keep a copy apart from the server."}),
 		route.Read("config/auditing/request-headers", (*Broker).listHeaders, route.Sudo(), route.Flat(), route.RootOnly(),
 			route.Doc{Summary: "List the request headers that audit entries show."}),
 		route.Read("config/auditing/request-headers/{header}", (*Broker).readHeader, route.Sudo(), route.Flat(), route.RootOnly(),
@@ -60,6 +64,11 @@ type hashRequest struct {
 
 type hashResponse struct {
 	Hash string `json:"hash"`
+}
+
+type keyResponse struct {
+	PublicKey string `json:"public_key" doc:"Ed25519 key, in base64."`
+	KeyID     string `json:"key_id" doc:"Name of the key in checkpoint lines."`
 }
 
 type headerRequest struct {
@@ -105,6 +114,14 @@ func (b *Broker) hash(_ context.Context, _ *route.Call, in hashRequest) (hashRes
 	}
 	h, err := b.Hash(in.Path, in.Input)
 	return hashResponse{h}, err
+}
+
+func (b *Broker) readKey(context.Context, *route.Call, noInput) (keyResponse, error) {
+	if b.cfg.Signer == nil {
+		return keyResponse{}, fault.New(fault.NotFound, "")
+	}
+	pub, _ := b.cfg.Signer.Public().(ed25519.PublicKey) // New has checked its type
+	return keyResponse{PublicKey: base64.StdEncoding.EncodeToString(pub), KeyID: b.keyID}, nil
 }
 
 func (b *Broker) listHeaders(ctx context.Context, _ *route.Call, _ noInput) (headersResponse, error) {

@@ -36,10 +36,11 @@ type App struct {
 	Env func(string) string
 	// Version is the number of the version, as 1.2.3.
 	Version string
-	// Server runs the server command, Diagnose operator diagnose; nil means
-	// that this build has none.
-	Server   Hook
-	Diagnose Hook
+	// Server runs the server command, Diagnose operator diagnose, VerifyAudit
+	// audit verify; nil means that this build has none.
+	Server      Hook
+	Diagnose    Hook
+	VerifyAudit Hook
 
 	name string // of the program, from its first argument
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/cofferhq/coffer/api"
 )
 
-func auditCommand() *command {
+func (a *App) auditCommand() *command {
 	return &command{name: "audit", short: "Enable, list and disable audit devices", subs: []*command{
 		{
 			name: "enable", args: "TYPE [K=V...]", min: 1, max: -1, groups: connects | formats,
@@ -41,6 +41,7 @@ func auditCommand() *command {
 			short:  "Show how a device writes a value, to search the log for it; - reads standard input",
 			define: func(*flag.FlagSet) action { return runAuditHash },
 		},
+		a.hookCommand("verify", "Prove that the files of an audit log are whole", a.VerifyAudit),
 	}}
 }
 

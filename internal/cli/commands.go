@@ -18,7 +18,7 @@ func (a *App) commands() *command {
 		policyCommand(),
 		tokenCommand(),
 		leaseCommand(),
-		auditCommand(),
+		a.auditCommand(),
 		a.operatorCommand(),
 		a.hookCommand("server", "Start a server", a.Server),
 		statusCommand(),
