@@ -9,17 +9,17 @@ import (
 
 // statuses is the one table from kinds of faults to HTTP.
 var statuses = map[fault.Kind]int{
-	fault.Internal:     http.StatusInternalServerError,
-	fault.Invalid:      http.StatusBadRequest,
-	fault.Denied:       http.StatusForbidden,
-	fault.NotFound:     http.StatusNotFound,
-	fault.Unsupported:  http.StatusMethodNotAllowed,
-	fault.Precondition: http.StatusPreconditionFailed,
-	fault.TooLarge:     http.StatusRequestEntityTooLarge,
-	fault.RateLimited:  http.StatusTooManyRequests,
-	fault.Unavailable:  http.StatusServiceUnavailable,
-	fault.Sealed:       http.StatusServiceUnavailable,
-	fault.Standby:      http.StatusServiceUnavailable,
+	fault.Internal:        http.StatusInternalServerError,
+	fault.Invalid:         http.StatusBadRequest,
+	fault.Denied:          http.StatusForbidden,
+	fault.NotFound:        http.StatusNotFound,
+	fault.Unsupported:     http.StatusMethodNotAllowed,
+	fault.Precondition:    http.StatusPreconditionFailed,
+	fault.TooLarge:        http.StatusRequestEntityTooLarge,
+	fault.RateLimited:     http.StatusTooManyRequests,
+	fault.Unavailable:     http.StatusServiceUnavailable,
+	fault.Sealed:          http.StatusServiceUnavailable,
+	fault.Standby:         http.StatusServiceUnavailable,
 	fault.Upstream:        http.StatusInternalServerError, // as clients know it; a 502 looks like a broken proxy in front of the server
 	fault.Unauthenticated: http.StatusBadRequest,
 	fault.Full:            http.StatusInsufficientStorage,

@@ -58,6 +58,7 @@ type leaseFacts struct {
 	ID          string     `json:"id"`
 	IssueTime   time.Time  `json:"issue_time"`
 	LastRenewal *time.Time `json:"last_renewal"`
+	Path        string     `json:"path,omitempty"`
 	Renewable   bool       `json:"renewable"`
 	TTL         int64      `json:"ttl"`
 }
@@ -81,6 +82,9 @@ func (s *Store) lookup(ctx context.Context, c *route.Call, in leaseRequest) (lea
 		}
 	}
 	f := leaseFacts{ID: id, IssueTime: issued, Renewable: renewable}
+	if at := strings.LastIndexByte(e.ID, '/'); at > 0 {
+		f.Path = e.ID[:at]
+	}
 	if !expires.IsZero() {
 		f.ExpireTime = &expires
 		f.TTL = int64(max(expires.Sub(c.Now), 0) / time.Second)

@@ -110,7 +110,7 @@ func (s *Server) prepare() (err error) {
 	}
 	s.ceremony, err = seal.New(seal.Config{
 		Store: s.store, Clock: s.clock, Log: s.log, ClusterName: s.config.ClusterName, Version: version.Reported(), StorageType: storageType,
-		RootTokenLength: token.ServiceLen, NewRootToken: s.newRootToken, Unsealed: s.unsealed, Sealed: s.sealed,
+		RootTokenLength: token.RootLen, NewRootToken: s.newRootToken, Unsealed: s.unsealed, Sealed: s.sealed,
 		UnauthenticatedRekey: openRekey, UnauthenticatedGenerateRoot: openRoot,
 	})
 	if err != nil {

@@ -21,8 +21,11 @@ const (
 	alphabet  = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 	randomLen = 43 // base62 digits of 256 bits
 	sumLen    = 6  // base62 digits of 32 bits
-	// ServiceLen is the length of a service token's text.
-	ServiceLen = len(ServicePrefix) + randomLen + sumLen
+	rootLen   = 22 // base62 digits of 128 bits
+	// RootLen is the length of a root token's text. Clients that generate one
+	// were made for 26 characters, the length of their one-time pad, which
+	// leaves no room for a checksum.
+	RootLen = len(ServicePrefix) + rootLen
 	// MaxLen is the longest token text that is looked at.
 	MaxLen = 8 << 10
 )
@@ -34,6 +37,12 @@ func newID(rand io.Reader) (string, error) {
 		return "", err
 	}
 	return ServicePrefix + body + checksum(body), nil
+}
+
+// newRootID makes a root token's text.
+func newRootID(rand io.Reader) (string, error) {
+	body, err := randomText(rand, 16, rootLen)
+	return ServicePrefix + body, err
 }
 
 func randomText(rand io.Reader, bytes, digits int) (string, error) {
@@ -61,13 +70,16 @@ func base62(b []byte, digits int) string {
 }
 
 // wellFormed reports whether text can be a token: one with our prefix must have
-// our checksum.
+// our checksum, or the length of a root token.
 func wellFormed(text string) bool {
 	if text == "" || len(text) > MaxLen {
 		return false
 	}
 	body, ours := strings.CutPrefix(text, ServicePrefix)
 	if !ours {
+		return true
+	}
+	if len(body) == rootLen {
 		return true
 	}
 	return len(body) == randomLen+sumLen && checksum(body[:randomLen]) == body[randomLen:]

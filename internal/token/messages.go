@@ -66,7 +66,7 @@ type facts struct {
 	ExpireTime     *time.Time        `json:"expire_time"`
 	ExplicitMaxTTL int64             `json:"explicit_max_ttl"`
 	ID             string            `json:"id"`
-	IssueTime      time.Time         `json:"issue_time"`
+	IssueTime      time.Time         `json:"issue_time,omitzero"` // absent, with Renewable, for a root token that nobody has issued
 	LastRenewal    *time.Time        `json:"-"`
 	Meta           map[string]string `json:"meta"`
 	NumUses        int               `json:"num_uses"`
@@ -88,6 +88,9 @@ func (e *Entry) facts(text string, now time.Time) facts {
 		IssueTime: e.Created, Meta: e.Meta, NumUses: e.NumUses, Orphan: len(e.Parent) == 0, Path: e.Path,
 		Period: int64(e.Period / time.Second), Policies: e.Policies, Renewable: e.Renewable, Role: e.Role,
 		TTL: int64(e.ttl(now) / time.Second), Type: e.Type,
+	}
+	if e.Path == rootPath {
+		f.IssueTime = time.Time{}
 	}
 	if !e.Expires.IsZero() {
 		f.ExpireTime = &e.Expires
@@ -116,8 +119,11 @@ func (f facts) AppendJSON(b []byte) []byte {
 	}
 	b = wire.AppendIntMember(b, "explicit_max_ttl", f.ExplicitMaxTTL)
 	b = wire.AppendStringMember(b, "id", f.ID)
-	b = append(b, `,"issue_time":`...)
-	b = appendTime(b, f.IssueTime)
+	issued := !f.IssueTime.IsZero()
+	if issued {
+		b = append(b, `,"issue_time":`...)
+		b = appendTime(b, f.IssueTime)
+	}
 	b = append(b, `,"meta":`...)
 	b = appendMeta(b, f.Meta)
 	b = wire.AppendIntMember(b, "num_uses", int64(f.NumUses))
@@ -128,7 +134,9 @@ func (f facts) AppendJSON(b []byte) []byte {
 	}
 	b = append(b, `,"policies":`...)
 	b = wire.AppendStrings(b, f.Policies)
-	b = wire.AppendBoolMember(b, "renewable", f.Renewable)
+	if issued {
+		b = wire.AppendBoolMember(b, "renewable", f.Renewable)
+	}
 	if f.Role != "" {
 		b = wire.AppendStringMember(b, "role", f.Role)
 	}

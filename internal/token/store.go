@@ -96,15 +96,25 @@ func Init(tx store.Txn, random io.Reader) error {
 	return store.PutJSON(tx, keysKey, k)
 }
 
+// rootPath is the path of a root token of the ceremonies.
+const rootPath = "auth/token/root"
+
 // InsertRoot makes a root token without an end in a transaction: the one that
 // initialisation and root generation hand out. It needs no [Store], because at
-// the cluster's birth there is none yet. id is its text, "" for a new one.
+// the cluster's birth there is none yet. id is its text, "" for a new one; a token
+// of a chosen text looks like one that a root token has created.
 func InsertRoot(tx store.Txn, c clock.Clock, random io.Reader, id string) (string, error) {
 	k, err := store.GetJSON[keys](tx, keysKey)
 	if err != nil {
 		return "", fmt.Errorf("reading token keys: %w", err)
 	}
 	e := Entry{NS: store.RootNamespace, Policies: []string{policy.RootName}, Path: "auth/token/create", DisplayName: "token", Type: Service, Created: c.Now()}
+	if id == "" {
+		e.Path, e.DisplayName = rootPath, "root"
+		if id, err = newRootID(random); err != nil {
+			return "", err
+		}
+	}
 	text, err := name(random, newHasher(k.Hash), &e, id)
 	if err != nil {
 		return "", err
