@@ -195,6 +195,50 @@ func TestASettingThatCannotBeReadCountsAsNotSet(t *testing.T) {
 	}
 }
 
+// installed is a store into which a snapshot can be installed: it calls its
+// watchers itself.
+type installed struct {
+	store.Store
+	watchers []store.Watcher
+	err      error
+}
+
+func (s *installed) Watch(w store.Watcher) func() {
+	s.watchers = append(s.watchers, w)
+	return func() {}
+}
+
+func (s *installed) View(ctx context.Context, fn func(store.Reader) error) error {
+	if s.err != nil {
+		return s.err
+	}
+	return s.Store.View(ctx, fn)
+}
+
+func TestSettingsAreReadAnewWhenASnapshotIsInstalled(t *testing.T) {
+	f := setup(t)
+	f.Write("config/cors", `{"allowed_origins":["https://a.example"]}`)
+	st := &installed{Store: f.store}
+	s := open(t, st, f.clock)
+	f.Write("config/cors", `{"allowed_origins":["https://b.example"]}`)
+	f.Write("config/ui/headers/X-Ui", `{"values":["one"]}`)
+	if got := s.CORS().Origins; !cmp.Equal(got, []string{"https://a.example"}) {
+		t.Errorf("before the snapshot: %q", got)
+	}
+	st.watchers[0](store.Commit{Reset: true})
+	if got := s.CORS().Origins; !cmp.Equal(got, []string{"https://b.example"}) || len(s.UIHeaders()) != 1 {
+		t.Errorf("after the snapshot: %q, %v", got, s.UIHeaders())
+	}
+	st.err = errors.New("disk failed")
+	st.watchers[0](store.Commit{Reset: true})
+	if s.CORS().Enabled {
+		t.Error("CORS is on although its setting cannot be read")
+	}
+	if _, err := settings.New(t.Context(), settings.Config{Store: st, Clock: f.clock, Log: slog.New(slog.DiscardHandler)}); !errors.Is(err, st.err) {
+		t.Errorf("opened over a failed store: %v", err)
+	}
+}
+
 func TestReloadReadsOnlyWhatItKnows(t *testing.T) {
 	f := setup(t)
 	f.Write("config/reload/certificates", nil)
