@@ -47,7 +47,7 @@ func (f *TokenFields) Apply(p *TokenParams) error {
 		if err != nil {
 			return err
 		}
-		next.BoundCIDRs = list
+		next.BoundCIDRs = BareHosts(list)
 	}
 	if f.Type.Set {
 		kind, err := cleanType(f.Type.Value)
@@ -146,6 +146,19 @@ func CleanCIDRs(blocks []string) ([]string, error) {
 		list = append(list, text)
 	}
 	return list, nil
+}
+
+// BareHosts writes blocks of a single address without their length, as clients
+// are used to see the blocks of tokens.
+func BareHosts(blocks []string) []string {
+	bare := make([]string, len(blocks))
+	for i, text := range blocks {
+		bare[i] = text
+		if p, err := netip.ParsePrefix(text); err == nil && p.IsSingleIP() {
+			bare[i] = p.Addr().String()
+		}
+	}
+	return bare
 }
 
 // InCIDRs reports whether addr lies in one of the blocks, which [CleanCIDRs]

@@ -107,7 +107,7 @@ func healthCode(text string, def int) (int, error) {
 	return n, nil
 }
 
-func (n *Node) health(ctx context.Context, _ *route.Call, in healthRequest) (route.Bytes, error) {
+func (n *Node) health(ctx context.Context, c *route.Call, in healthRequest) (route.Bytes, error) {
 	codes := map[string]int{}
 	for _, c := range []struct {
 		name, text string
@@ -147,6 +147,12 @@ func (n *Node) health(ctx context.Context, _ *route.Call, in healthRequest) (rou
 	} else if st.Sealed {
 		h.DRMode, h.PerformanceMode = "unknown", "unknown"
 	}
+	if c.Redact.ClusterName {
+		h.ClusterName = ""
+	}
+	if c.Redact.Version {
+		h.Version = ""
+	}
 	return encode(code, h)
 }
 
@@ -168,7 +174,7 @@ type leader struct {
 
 type noInput struct{}
 
-func (n *Node) leader(ctx context.Context, _ *route.Call, _ noInput) (route.Bytes, error) {
+func (n *Node) leader(ctx context.Context, c *route.Call, _ noInput) (route.Bytes, error) {
 	if !n.HA {
 		return encode(0, leader{})
 	}
@@ -182,6 +188,10 @@ func (n *Node) leader(ctx context.Context, _ *route.Call, _ noInput) (route.Byte
 	self := true
 	l := leader{HAEnabled: true, IsSelf: &self, LeaderAddress: &n.APIAddr, LeaderClusterAddress: &n.ClusterAddr, ActiveTime: &n.active}
 	l.Applied, l.Committed = n.Index()
+	if c.Redact.Addresses {
+		hidden := ""
+		l.LeaderAddress, l.LeaderClusterAddress = &hidden, &hidden
+	}
 	return encode(0, l)
 }
 

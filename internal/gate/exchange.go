@@ -130,7 +130,8 @@ func (x *exchange) header(name string) string {
 // admit authenticates and authorises. Nothing is parsed before the caller is
 // known, so that a stranger's request is cheap to refuse.
 func (x *exchange) admit(ctx context.Context) error {
-	if x.endpoint != nil && x.endpoint.Public && !x.req.Help {
+	if x.endpoint != nil && (x.endpoint.Public || x.req.Open) && !x.req.Help {
+		x.call.Open = x.req.Open
 		return x.parse()
 	}
 	if x.endpoint == nil && x.match.Public {
@@ -186,7 +187,7 @@ func (x *exchange) parse() error {
 	if err != nil {
 		return err
 	}
-	x.call.Body, err = wire.ParseObject(body, x.g.Limits)
+	x.call.Body, err = wire.ParseObject(body, x.req.Limits)
 	return err
 }
 

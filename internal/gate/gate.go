@@ -15,7 +15,6 @@ import (
 	"github.com/cofferhq/coffer/internal/route"
 	"github.com/cofferhq/coffer/internal/store"
 	"github.com/cofferhq/coffer/internal/token"
-	"github.com/cofferhq/coffer/internal/wire"
 	"github.com/cofferhq/coffer/internal/wrap"
 )
 
@@ -24,7 +23,6 @@ type Config struct {
 	Store    store.Store
 	Clock    clock.Clock
 	Log      *slog.Logger
-	Limits   wire.Limits
 	Mounts   *mount.Table
 	Tokens   *token.Store
 	Leases   *lease.Store

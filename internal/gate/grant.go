@@ -87,10 +87,13 @@ func (x *exchange) login(ctx context.Context, instance any) (*route.Reply, error
 	if !authn.InCIDRs(x.req.Remote, id.Token.BoundCIDRs) {
 		return nil, errDenied
 	}
-	reply.Auth, err = x.admitIdentity(ctx, id)
-	if err == nil {
-		err = try.Succeeded(ctx)
+	// The verdict is known: others of the same alias need not wait for the
+	// token to be stored.
+	if err := try.Succeeded(ctx); err != nil {
+		return nil, err
 	}
+	try.Done()
+	reply.Auth, err = x.admitIdentity(ctx, id)
 	return reply, err
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cofferhq/coffer/internal/audit"
 	"github.com/cofferhq/coffer/internal/route"
+	"github.com/cofferhq/coffer/internal/wire"
 )
 
 // Request is a request as httpd hands it over: of canonical path, in a known
@@ -32,6 +33,10 @@ type Request struct {
 	TLS          *tls.ConnectionState
 	WrapTTL      time.Duration
 	WrapJWT      bool
+	// Open says that the listener lets the path be used without a token.
+	Open bool
+	// Limits are the listener's for the body.
+	Limits wire.Limits
 	// Help asks for the documentation of the path instead.
 	Help bool
 }

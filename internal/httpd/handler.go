@@ -44,6 +44,8 @@ type Listener struct {
 	Node   Node
 	Log    *slog.Logger
 	Clock  clock.Clock
+	// Names are headers that tell which node answers.
+	Names map[string]string
 	// InFlight, if not nil, is told of every request.
 	InFlight *InFlight
 
@@ -78,6 +80,9 @@ func (l *Listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h["Cache-Control"] = noStore
 	h["Strict-Transport-Security"] = strictTransport
 	h["Content-Type"] = jsonType
+	for name, value := range l.Names {
+		h[name] = []string{value}
+	}
 	l.customHeaders(h, "default")
 	if r.Header.Get("Origin") != "" && !l.cors(w, r) {
 		return
@@ -122,6 +127,10 @@ func (l *Listener) serve(ctx context.Context, w http.ResponseWriter, r *http.Req
 		l.fail(w, r, id, err)
 		return
 	}
+	if !l.serves(req.Path) {
+		l.fail(w, r, id, fault.New(fault.NotFound, ""))
+		return
+	}
 	if path, ok := strings.CutPrefix(req.Path, "sys/"); ok {
 		var m route.Match
 		if e, _ := l.Node.Always().Find(req.Verb, path, &m); e != nil && e.Sealed {
@@ -157,6 +166,8 @@ func (l *Listener) serveAlways(ctx context.Context, w http.ResponseWriter, r *ht
 		return
 	}
 	c := &route.Call{ID: req.ID, Verb: req.Verb, Path: path, Full: req.Path, Query: req.Query, Remote: req.Remote, RemotePort: req.RemotePort, TLS: req.TLS, Now: l.Clock.Now(), Log: l.Log, Header: func(string) string { return "" }}
+	a := &l.Config.Access
+	c.Redact = route.Redact{Addresses: a.RedactAddresses, ClusterName: a.RedactClusterName, Version: a.RedactVersion}
 	c.SetMatch(m, e)
 	if req.Body != nil {
 		body, err := req.Body()

@@ -5,7 +5,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -96,6 +95,7 @@ func (l *Listener) parseRequest(r *http.Request, id string) (*gate.Request, erro
 		ID: id, Verb: verb, Path: path, Query: q, TLS: r.TLS, Token: tokenOf(r.Header), Header: r.Header.Get,
 		WrapJWT: strings.EqualFold(r.Header.Get("X-Vault-Wrap-Format"), "jwt"),
 		Help:    q.Get("help") != "" && verb == route.VerbRead,
+		Open:    l.opens(path), Limits: l.limits,
 	}
 	if len(req.Token) > int(l.tokenLimit()) {
 		return nil, fault.New(fault.Invalid, "the token is too long")
@@ -103,7 +103,9 @@ func (l *Listener) parseRequest(r *http.Request, id string) (*gate.Request, erro
 	if req.WrapTTL, err = wrapOf(r.Header); err != nil {
 		return nil, err
 	}
-	req.Remote, req.RemotePort = l.remote(r)
+	if req.Remote, req.RemotePort, err = l.remote(r); err != nil {
+		return nil, err
+	}
 	req.AuditHeaders = func() []audit.Header { return auditHeaders(r.Header) }
 	if hasBody(r) {
 		req.Body = func() ([]byte, error) { return l.readBody(r, verb) }
@@ -183,41 +185,4 @@ func formObject(text string) ([]byte, error) {
 		b = wire.AppendQuoted(b, values[0])
 	}
 	return append(b, '}'), nil
-}
-
-// remote returns the client's address: the connection's, or what an authorised
-// proxy says of it.
-func (l *Listener) remote(r *http.Request) (netip.Addr, int) {
-	ap, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Addr{}, 0
-	}
-	peer := ap.Addr().Unmap()
-	if client, ok := l.forwarded(peer, r.Header); ok {
-		return client, int(ap.Port())
-	}
-	return peer, int(ap.Port())
-}
-
-// forwarded reads X-Forwarded-For from a proxy that may speak for others. The
-// rightmost addresses were added by the nearest proxies.
-func (l *Listener) forwarded(peer netip.Addr, h http.Header) (netip.Addr, bool) {
-	f := &l.Config.Forwarded
-	if len(f.Authorized) == 0 {
-		return netip.Addr{}, false
-	}
-	trusted := false
-	for _, p := range f.Authorized {
-		trusted = trusted || p.Contains(peer)
-	}
-	if !trusted {
-		return netip.Addr{}, false
-	}
-	hops := strings.Split(strings.Join(h.Values("X-Forwarded-For"), ","), ",")
-	at := len(hops) - 1 - f.HopSkips
-	if at < 0 {
-		return netip.Addr{}, false
-	}
-	addr, err := netip.ParseAddr(strings.TrimSpace(hops[at]))
-	return addr.Unmap(), err == nil
 }

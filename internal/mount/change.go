@@ -248,7 +248,12 @@ func (t *Table) finish(ctx context.Context, m *Mounted) error {
 			return err
 		}
 	}
-	_, err = t.Store.Update(ctx, func(tx store.Txn) error { return tx.Delete(e.key()) })
+	_, err = t.Store.Update(ctx, func(tx store.Txn) error {
+		if err := t.Forget(tx, e); err != nil {
+			return err
+		}
+		return tx.Delete(e.key())
+	})
 	return err
 }
 

@@ -41,6 +41,9 @@ type Config struct {
 	Builtin func(mountType string) *route.Table
 	// Leases ends what a mount has granted.
 	Leases func() Leases
+	// Forget removes what other nouns keep about a mount, in the transaction
+	// that removes it.
+	Forget func(tx store.Txn, e *Entry) error
 	// Passwords generates passwords for engines.
 	Passwords func(ctx context.Context, ns store.NamespaceID, policy string) (string, error)
 	// Allowed reports whether a caller may do anything under a path, for the

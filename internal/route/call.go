@@ -58,6 +58,9 @@ type Caller struct {
 	CubbyholeID string
 }
 
+// Redact is what a listener to strangers keeps to itself.
+type Redact struct{ Addresses, ClusterName, Version bool }
+
 // Call is one request as a handler sees it: authenticated, authorised, audited
 // and bound to a mount.
 type Call struct {
@@ -68,6 +71,10 @@ type Call struct {
 	Create bool
 	// Sudo says that the caller's policies give sudo on this path.
 	Sudo bool
+	// Open says that the listener lets this endpoint be used without a token.
+	Open bool
+	// Redact says what the listener wants left out of status answers.
+	Redact Redact
 	// Path is the canonical path below the mount; Full the whole one.
 	Path, Full string
 	Namespace  Namespace

@@ -62,11 +62,6 @@ type Config struct {
 	// nor wait for running requests: sealing is one of them. The barrier
 	// answers [barrier.ErrSealed] once Sealed has returned.
 	Sealed func(ctx context.Context)
-
-	// UnauthenticatedRekey and UnauthenticatedGenerateRoot open the old rekey
-	// and root generation endpoints to callers without a token.
-	UnauthenticatedRekey        bool
-	UnauthenticatedGenerateRoot bool
 }
 
 // Authority is why a caller may start, feed or cancel a rekey or a root

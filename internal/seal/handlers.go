@@ -24,11 +24,11 @@ func raw(v any, err error) (route.Bytes, error) {
 func bySudo(call *route.Call) Authority { return Authority{Sudo: call.Sudo} }
 
 func (c *Ceremony) rekeyAuthority(call *route.Call) Authority {
-	return Authority{Sudo: call.Sudo, Open: c.cfg.UnauthenticatedRekey}
+	return Authority{Sudo: call.Sudo, Open: call.Open}
 }
 
 func (c *Ceremony) generateRootAuthority(call *route.Call) Authority {
-	return Authority{Sudo: call.Sudo, Open: c.cfg.UnauthenticatedGenerateRoot}
+	return Authority{Sudo: call.Sudo, Open: call.Open}
 }
 
 func (c *Ceremony) readInit(ctx context.Context, _ *route.Call, _ none) (route.Bytes, error) {
@@ -40,8 +40,15 @@ func (c *Ceremony) writeInit(ctx context.Context, _ *route.Call, in InitRequest)
 	return raw(c.Init(ctx, in))
 }
 
-func (c *Ceremony) readSealStatus(ctx context.Context, _ *route.Call, _ none) (route.Bytes, error) {
-	return raw(c.Status(ctx))
+func (c *Ceremony) readSealStatus(ctx context.Context, call *route.Call, _ none) (route.Bytes, error) {
+	st, err := c.Status(ctx)
+	if call.Redact.Version {
+		st.Version = ""
+	}
+	if call.Redact.ClusterName {
+		st.ClusterName = ""
+	}
+	return raw(st, err)
 }
 
 func (c *Ceremony) writeUnseal(ctx context.Context, _ *route.Call, in UnsealRequest) (route.Bytes, error) {

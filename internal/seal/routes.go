@@ -14,8 +14,8 @@ func (c *Ceremony) Routes() []route.Endpoint {
 		keyRoutes(),
 		rootKeyRoutes(),
 		rootTokenRoutes(),
-		rekeyRoutes(c.cfg.UnauthenticatedRekey),
-		generateRootRoutes(c.cfg.UnauthenticatedGenerateRoot),
+		rekeyRoutes(),
+		generateRootRoutes(),
 	))
 }
 
@@ -75,36 +75,28 @@ func rootTokenRoutes() []route.Endpoint {
 	}
 }
 
-// gate is what an old endpoint demands: nothing if the operator has opened it,
-// else sudo.
-func gate(open bool) route.Option {
-	if open {
-		return route.Public()
-	}
-	return route.Sudo()
-}
-
-// rekeyRoutes are the rekey's old spelling.
-func rekeyRoutes(open bool) []route.Endpoint {
+// rekeyRoutes are the rekey's old spelling. They demand sudo, unless the
+// listener opens them.
+func rekeyRoutes() []route.Endpoint {
 	return []route.Endpoint{
-		route.Raw(route.VerbRead, "rekey/init", (*Ceremony).readRekey, gate(open), route.Hidden()),
-		route.Raw(route.VerbWrite, "rekey/init", (*Ceremony).startRekey, gate(open), route.Hidden()),
-		route.Delete("rekey/init", (*Ceremony).cancelRekey, gate(open), route.Hidden()),
-		route.Raw(route.VerbWrite, "rekey/update", (*Ceremony).updateRekey, gate(open), route.Hidden()),
-		route.Raw(route.VerbRead, "rekey/verify", (*Ceremony).readRekeyVerify, gate(open), route.Hidden()),
-		route.Raw(route.VerbWrite, "rekey/verify", (*Ceremony).verifyRekey, gate(open), route.Hidden()),
-		route.Raw(route.VerbDelete, "rekey/verify", (*Ceremony).restartRekey, gate(open), route.Hidden()),
+		route.Raw(route.VerbRead, "rekey/init", (*Ceremony).readRekey, route.Sudo(), route.Hidden()),
+		route.Raw(route.VerbWrite, "rekey/init", (*Ceremony).startRekey, route.Sudo(), route.Hidden()),
+		route.Delete("rekey/init", (*Ceremony).cancelRekey, route.Sudo(), route.Hidden()),
+		route.Raw(route.VerbWrite, "rekey/update", (*Ceremony).updateRekey, route.Sudo(), route.Hidden()),
+		route.Raw(route.VerbRead, "rekey/verify", (*Ceremony).readRekeyVerify, route.Sudo(), route.Hidden()),
+		route.Raw(route.VerbWrite, "rekey/verify", (*Ceremony).verifyRekey, route.Sudo(), route.Hidden()),
+		route.Raw(route.VerbDelete, "rekey/verify", (*Ceremony).restartRekey, route.Sudo(), route.Hidden()),
 	}
 }
 
 // generateRootRoutes are the root generation's old spellings.
-func generateRootRoutes(open bool) []route.Endpoint {
+func generateRootRoutes() []route.Endpoint {
 	var list []route.Endpoint
 	for _, attempt := range []string{"generate-root/attempt", "generate-root"} {
 		list = append(list,
-			route.Raw(route.VerbRead, attempt, (*Ceremony).readGenerateRoot, gate(open), route.Hidden()),
-			route.Raw(route.VerbWrite, attempt, (*Ceremony).startGenerateRoot, gate(open), route.Hidden()),
-			route.Delete(attempt, (*Ceremony).cancelGenerateRoot, gate(open), route.Hidden()))
+			route.Raw(route.VerbRead, attempt, (*Ceremony).readGenerateRoot, route.Sudo(), route.Hidden()),
+			route.Raw(route.VerbWrite, attempt, (*Ceremony).startGenerateRoot, route.Sudo(), route.Hidden()),
+			route.Delete(attempt, (*Ceremony).cancelGenerateRoot, route.Sudo(), route.Hidden()))
 	}
-	return append(list, route.Raw(route.VerbWrite, "generate-root/update", (*Ceremony).updateGenerateRoot, gate(open), route.Hidden()))
+	return append(list, route.Raw(route.VerbWrite, "generate-root/update", (*Ceremony).updateGenerateRoot, route.Sudo(), route.Hidden()))
 }

@@ -97,7 +97,7 @@ func (h *house) open(ctx context.Context) (err error) {
 	h.mounts, err = mount.New(ctx, mount.Config{
 		Store: b, Clock: s.clock, Rand: rand.Reader, Log: h.log, Limits: mount.Limits{DefaultTTL: defaultTTL, MaxTTL: maxTTL},
 		Engines: slices.Concat(engines(), s.engines), Methods: slices.Concat(methods(), s.methods), Builtin: func(t string) *route.Table { return tables[t] },
-		Leases: func() mount.Leases { return h.leases }, Passwords: h.policies.Password, Allowed: h.allowed, Known: h.known,
+		Leases: func() mount.Leases { return h.leases }, Forget: forget, Passwords: h.policies.Password, Allowed: h.allowed, Known: h.known,
 	})
 	if err != nil {
 		return err
@@ -123,7 +123,7 @@ func (h *house) open(ctx context.Context) (err error) {
 		expiry.Token: h.tokens, expiry.Lease: h.leases, expiry.Timer: expiry.TimerHandler(b, h.mounts.Fire),
 	})
 	h.gate = gate.New(gate.Config{
-		Store: b, Clock: s.clock, Log: h.log, Limits: s.jsonLimits(), Mounts: h.mounts, Tokens: h.tokens, Leases: h.leases,
+		Store: b, Clock: s.clock, Log: h.log, Mounts: h.mounts, Tokens: h.tokens, Leases: h.leases,
 		Policies: h.policies, Identity: ids, Wrapping: wrapping, Audit: h.audit, Lockout: locks,
 	})
 	return nil
@@ -191,6 +191,11 @@ func closer[T interface{ Close() }](ok bool, v T) interface{ Close() } {
 		return nil
 	}
 	return v
+}
+
+// forget removes what is kept about a mount that goes.
+func forget(tx store.Txn, e *mount.Entry) error {
+	return lockout.ForgetMount(tx, e.NS, e.Accessor)
 }
 
 // leasesOf gives the token noun the lease noun, which is made after it.

@@ -9,11 +9,14 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/user"
 	"strconv"
 	"sync/atomic"
 	"time"
+
+	"github.com/pires/go-proxyproto"
 
 	"github.com/cofferhq/coffer/internal/config"
 	"github.com/cofferhq/coffer/internal/httpd"
@@ -130,6 +133,7 @@ func (s *Server) listen() ([]*port, error) {
 func (s *Server) open(c config.Listener) (*port, error) {
 	p := &port{config: c}
 	handler := httpd.NewListener(c, s, s.log, s.clock, s.inFlight)
+	handler.Names = s.names()
 	p.http = &http.Server{
 		Handler: handler, ReadHeaderTimeout: c.Timeouts.ReadHeader, ReadTimeout: c.Timeouts.Read, WriteTimeout: c.Timeouts.Write,
 		IdleTimeout: c.Timeouts.Idle, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), MaxHeaderBytes: maxHeader,
@@ -143,6 +147,7 @@ func (s *Server) open(c config.Listener) (*port, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening listener %s: %w", c.Address, err)
 	}
+	p.net = proxied(p.net, c.ProxyProtocol)
 	if c.Type == "unix" || c.TLS.Disabled {
 		return p, nil
 	}
@@ -152,6 +157,53 @@ func (s *Server) open(c config.Listener) (*port, error) {
 	p.net = tls.NewListener(p.net, p.http.TLSConfig)
 	return p, nil
 }
+
+// names are the headers that tell which node answers, if the configuration
+// wants them.
+func (s *Server) names() map[string]string {
+	names := map[string]string{}
+	if s.config.HostnameHeader {
+		if host, err := os.Hostname(); err == nil {
+			names["X-Vault-Hostname"] = host
+		}
+	}
+	if s.config.NodeIDHeader && s.raft != nil {
+		names["X-Vault-Raft-Node-Id"] = s.nodeID()
+	}
+	return names
+}
+
+// proxied reads the PROXY protocol of load balancers. A connection that may not
+// use it is closed or taken for what it is; others are served either way.
+func proxied(l net.Listener, c config.ProxyProtocol) net.Listener {
+	if c.Behavior == "" {
+		return l
+	}
+	authorized := func(a net.Addr) bool {
+		ap, err := netip.ParseAddrPort(a.String())
+		if err != nil {
+			return false
+		}
+		for _, p := range c.Authorized {
+			if p.Contains(ap.Addr().Unmap()) {
+				return true
+			}
+		}
+		return false
+	}
+	return &proxyproto.Listener{Listener: l, ReadHeaderTimeout: proxyHeaderTime, ConnPolicy: func(o proxyproto.ConnPolicyOptions) (proxyproto.Policy, error) {
+		switch {
+		case c.Behavior == "use_always", authorized(o.Upstream):
+			return proxyproto.USE, nil
+		case c.Behavior == "deny_unauthorized":
+			return proxyproto.REJECT, nil
+		}
+		return proxyproto.IGNORE, nil
+	}}
+}
+
+// proxyHeaderTime bounds the wait for a PROXY header.
+const proxyHeaderTime = 5 * time.Second
 
 // maxHeader bounds a request's headers, in bytes.
 const maxHeader = 64 << 10

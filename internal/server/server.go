@@ -29,7 +29,6 @@ import (
 	"github.com/cofferhq/coffer/internal/store/raft"
 	"github.com/cofferhq/coffer/internal/token"
 	"github.com/cofferhq/coffer/internal/version"
-	"github.com/cofferhq/coffer/internal/wire"
 )
 
 // Options are what a [Server] is made of besides its configuration.
@@ -103,15 +102,9 @@ func (s *Server) openStore() (err error) {
 
 func (s *Server) prepare() (err error) {
 	storageType := s.config.Storage.Type
-	openRekey, openRoot := false, false
-	for _, l := range s.config.Listeners {
-		openRekey = openRekey || !l.Access.DisableUnauthedRekey
-		openRoot = openRoot || !l.Access.DisableUnauthedGenerateRoot
-	}
 	s.ceremony, err = seal.New(seal.Config{
 		Store: s.store, Clock: s.clock, Log: s.log, ClusterName: s.config.ClusterName, Version: version.Reported(), StorageType: storageType,
 		RootTokenLength: token.RootLen, NewRootToken: s.newRootToken, Unsealed: s.unsealed, Sealed: s.sealed,
-		UnauthenticatedRekey: openRekey, UnauthenticatedGenerateRoot: openRoot,
 	})
 	if err != nil {
 		return err
@@ -190,14 +183,6 @@ func (s *Server) ready() error {
 // stepDown of a single node has nobody to hand over to: it stays the leader, as
 // Vault's single node does after a moment.
 func (s *Server) stepDown(context.Context) error { return nil }
-
-func (s *Server) jsonLimits() wire.Limits {
-	limits := wire.DefaultLimits
-	if len(s.config.Listeners) > 0 {
-		limits = httpd.JSONLimits(s.config.Listeners[0].Limits)
-	}
-	return limits
-}
 
 // drainTime bounds how long requests may go on after a stop was asked for.
 const drainTime = 30 * time.Second

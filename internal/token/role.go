@@ -199,7 +199,7 @@ func (in *writeRoleRequest) apply(r *Role) error {
 		if err != nil {
 			return err
 		}
-		r.BoundCIDRs = shortCIDRs(list)
+		r.BoundCIDRs = authn.BareHosts(list)
 	}
 	return in.tokenType(r)
 }
@@ -235,16 +235,6 @@ func (in *writeRoleRequest) tokenType(r *Role) error {
 		return fault.New(fault.Invalid, "batch tokens can have neither period nor use limit, and cannot be renewed")
 	}
 	return nil
-}
-
-// shortCIDRs writes the block of a single address as the address alone.
-func shortCIDRs(list []string) []string {
-	for i, text := range list {
-		if head, ok := strings.CutSuffix(text, "/32"); ok && !strings.Contains(head, ":") {
-			list[i] = head
-		}
-	}
-	return list
 }
 
 // restricts reports whether the role says anything about policies.

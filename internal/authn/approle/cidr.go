@@ -47,16 +47,3 @@ func within(text string, role []string) bool {
 	}
 	return false
 }
-
-// bareHosts writes blocks of a single address without their length, as clients
-// are used to see the blocks of tokens.
-func bareHosts(list []string) []string {
-	bare := make([]string, len(list))
-	for i, text := range list {
-		bare[i] = text
-		if p, err := netip.ParsePrefix(text); err == nil && p.IsSingleIP() {
-			bare[i] = p.Addr().String()
-		}
-	}
-	return bare
-}

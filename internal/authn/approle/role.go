@@ -208,11 +208,7 @@ func (in *roleRequest) apply(r *role) error {
 }
 
 func (r *role) applyToken(fields authn.TokenFields) error {
-	if err := fields.Apply(&r.Token); err != nil {
-		return err
-	}
-	r.Token.BoundCIDRs = bareHosts(r.Token.BoundCIDRs)
-	return nil
+	return fields.Apply(&r.Token)
 }
 
 func (r *role) setBoundCIDRs(list []string) error {

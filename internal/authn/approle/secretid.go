@@ -170,7 +170,7 @@ func (in *secretIDSettings) secretID(r *role, c *route.Call) (s secretID, err er
 	if s.TokenCIDRs, err = cleanWithin(in.TokenCIDRs, r.Token.BoundCIDRs, "token_bound_cidrs"); err != nil {
 		return s, err
 	}
-	s.TokenCIDRs = bareHosts(s.TokenCIDRs)
+	s.TokenCIDRs = authn.BareHosts(s.TokenCIDRs)
 	if c.Mount.MaxTTL > 0 && s.TTL > c.Mount.MaxTTL {
 		s.TTL = c.Mount.MaxTTL
 	}
