@@ -14,6 +14,10 @@ import (
 // commands_test.go.
 func TestStories(t *testing.T) {
 	pg := pgtest.Start(t)
+	testdata, err := filepath.Abs("testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "stories"),
 		RequireExplicitExec: true,
@@ -21,6 +25,7 @@ func TestStories(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			home := filepath.Join(env.WorkDir, "home")
 			env.Setenv("HOME", home)
+			env.Setenv("TESTDATA", testdata) // what users gave us, as it stands
 			return os.Mkdir(home, 0o700)
 		},
 		Cmds: commands(pg),
