@@ -109,6 +109,18 @@ type endpoint struct {
 
 func (e endpoint) String() string { return method(e.Verb) + " " + e.Mount + e.Pattern }
 
+// mergePatch is the type of body that PATCH takes.
+const mergePatch = "application/merge-patch+json"
+
+// ask makes a request of an endpoint.
+func (w *world) ask(e endpoint, token string, body any) servertest.Answer {
+	w.t.Helper()
+	if e.Verb == route.VerbPatch {
+		return w.Do(method(e.Verb), e.Path, token, body, "Content-Type", mergePatch)
+	}
+	return w.Do(method(e.Verb), e.Path, token, body)
+}
+
 // method is the HTTP method of a verb.
 func method(v route.Verb) string {
 	return map[route.Verb]string{
