@@ -1,0 +1,108 @@
+package e2e_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cofferhq/coffer/internal/config"
+	"github.com/cofferhq/coffer/internal/pgtest"
+	"github.com/cofferhq/coffer/internal/server/servertest"
+)
+
+// pages are those whose commands are run.
+func pages(t *testing.T) []string {
+	t.Helper()
+	found := []string{"../docs/quick-start.md"}
+	for _, folder := range []string{"engines", "auth", "operations"} {
+		names, err := filepath.Glob("../docs/" + folder + "/*.md")
+		if err != nil {
+			t.Fatal(err)
+		}
+		found = append(found, names...)
+	}
+	return found
+}
+
+// TestDocs runs the commands of each page, top to bottom, as a reader would: in
+// one shell, in an empty folder, with a development server at VAULT_ADDR, its
+// root token in VAULT_TOKEN, and a PostgreSQL at PGHOST and PGPORT. Blocks
+// fenced as console or text are shown and not run.
+func TestDocs(t *testing.T) {
+	pg := pgtest.Start(t)
+	for _, page := range pages(t) {
+		t.Run(strings.TrimSuffix(strings.TrimPrefix(page, "../docs/"), ".md"), func(t *testing.T) {
+			text, err := os.ReadFile(page)
+			if err != nil {
+				t.Fatal(err)
+			}
+			blocks := shellBlocks(string(text))
+			if len(blocks) == 0 {
+				return
+			}
+			runPage(t, page, blocks, environment(pg, pg.NewDatabase()))
+		})
+	}
+}
+
+// block is the shell commands of one fence.
+type block struct {
+	line     int // of the fence
+	commands string
+}
+
+// shellBlocks returns what is fenced as sh.
+func shellBlocks(text string) []block {
+	var blocks []block
+	inside, fenced := false, false
+	for i, line := range strings.Split(text, "\n") {
+		marker := strings.HasPrefix(line, "```")
+		switch {
+		case marker && fenced:
+			inside, fenced = false, false
+		case marker:
+			fenced = true
+			if inside = strings.TrimSpace(line) == "```sh"; inside {
+				blocks = append(blocks, block{line: i + 1})
+			}
+		case inside:
+			blocks[len(blocks)-1].commands += line + "\n"
+		}
+	}
+	return blocks
+}
+
+func runPage(t *testing.T, page string, blocks []block, environ map[string]string) {
+	s := servertest.New(t, servertest.Options{Change: func(c *config.Config) { c.AllowAPIAuditCreation = true }})
+	dir := t.TempDir()
+	env := append(os.Environ(), "HOME="+dir, "VAULT_ADDR="+s.Addr, "VAULT_TOKEN="+servertest.RootToken, "VAULT_FORMAT=")
+	for name, value := range environ {
+		env = append(env, name+"="+value)
+	}
+	var script strings.Builder
+	for _, b := range blocks {
+		fmt.Fprintf(&script, "echo '--- the block at %s:%d' >&2\n%s", strings.TrimPrefix(page, "../"), b.line, b.commands)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "bash", "-eu", "-o", "pipefail", "-c", script.String())
+	cmd.Dir, cmd.Env = dir, env
+	cmd.WaitDelay = 5 * time.Second
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Run(); err != nil {
+		t.Errorf("%v; the commands of the page said:\n%s", err, tail(out.String(), 60))
+	}
+}
+
+// tail returns the last lines of a text.
+func tail(text string, n int) string {
+	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
