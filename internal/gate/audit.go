@@ -6,6 +6,7 @@ import (
 
 	"github.com/cofferhq/coffer/internal/audit"
 	"github.com/cofferhq/coffer/internal/fault"
+	"github.com/cofferhq/coffer/internal/mount"
 	"github.com/cofferhq/coffer/internal/route"
 	"github.com/cofferhq/coffer/internal/token"
 )
@@ -37,7 +38,7 @@ func (x *exchange) auditMount() audit.Mount {
 	if x.call.Mount.Auth {
 		class = "auth"
 	}
-	return audit.Mount{Point: x.call.Mount.Path, Type: x.call.Mount.Type, Accessor: x.call.Mount.Accessor, RunningVersion: "v1.0.0+builtin.coffer", Class: class}
+	return audit.Mount{Point: x.call.Mount.Path, Type: x.call.Mount.Type, Accessor: x.call.Mount.Accessor, RunningVersion: mount.RunningVersion, Class: class}
 }
 
 func authOf(e *token.Entry, text string) audit.Auth {

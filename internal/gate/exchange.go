@@ -59,7 +59,7 @@ func (g *Gate) Serve(ctx context.Context, req *Request) Answer {
 			g.Log.Error("revoking a token after its last use", "request", req.ID, "error", rerr)
 		}
 	}
-	a := Answer{Err: err, Reply: reply, Endpoint: x.endpoint, Warnings: x.call.Warnings()}
+	a := Answer{Err: err, Reply: reply, Endpoint: x.endpoint, Warnings: x.call.Warnings(), MountType: x.call.Mount.Type}
 	if x.endpoint != nil {
 		a.Flat = x.endpoint.Flat
 	}
@@ -130,6 +130,9 @@ func (x *exchange) header(name string) string {
 // admit authenticates and authorises. Nothing is parsed before the caller is
 // known, so that a stranger's request is cheap to refuse.
 func (x *exchange) admit(ctx context.Context) error {
+	if x.endpoint != nil && x.endpoint.RootOnly && x.req.Namespace.ID != store.RootNamespace {
+		return errDenied
+	}
 	if x.endpoint != nil && (x.endpoint.Public || x.req.Open) && !x.req.Help {
 		x.call.Open = x.req.Open
 		return x.parse()

@@ -49,6 +49,8 @@ type Answer struct {
 	// Endpoint is the one that answered; nil if none did.
 	Endpoint *route.Endpoint
 	Warnings []string
-	// Headers are response headers that the mount's engine may set.
+	// MountType is that of the mount that was addressed, "" if there is none.
+	MountType string
+	// Flat repeats the members of data at the top.
 	Flat bool
 }

@@ -3,6 +3,7 @@ package httpd
 import (
 	"context"
 	"crypto/rand"
+	"io"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -26,6 +27,8 @@ type Node interface {
 	Gate() *gate.Gate
 	// Always are the endpoints of sys/ that answer while it is sealed.
 	Always() *route.Table
+	// Observe counts an answered request.
+	Observe(mountType, operation string, status int, took time.Duration)
 	// CORS decides about a request from a page of another origin.
 	CORS() CORS
 }
@@ -151,12 +154,15 @@ func (l *Listener) serve(ctx context.Context, w http.ResponseWriter, r *http.Req
 		l.fail(w, r, id, err)
 		return
 	}
+	began := l.Clock.Now()
 	a := g.Serve(ctx, req)
+	status := 0
 	if a.Err != nil {
-		l.fail(w, r, id, a.Err)
-		return
+		status = l.fail(w, r, id, a.Err)
+	} else {
+		status = l.answer(w, r, id, &a)
 	}
-	l.answer(w, r, id, &a)
+	l.Node.Observe(a.MountType, req.Verb.String(), status, l.Clock.Now().Sub(began))
 }
 
 // serveAlways answers an endpoint that works while sealed.
@@ -194,17 +200,15 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 4096); return &b 
 // maxPooled is the largest buffer that is kept.
 const maxPooled = 256 << 10
 
-func (l *Listener) answer(w http.ResponseWriter, r *http.Request, id string, a *gate.Answer) {
+func (l *Listener) answer(w http.ResponseWriter, r *http.Request, id string, a *gate.Answer) (status int) {
 	reply := a.Reply
 	if reply.Raw != nil {
-		l.raw(w, r, reply.Raw)
-		return
+		return l.raw(w, r, reply.Raw)
 	}
 	if reply.NoContent && len(a.Warnings) == 0 && reply.Auth == nil && reply.Wrap == nil {
-		l.write(w, r, http.StatusNoContent, nil)
-		return
+		return l.write(w, r, http.StatusNoContent, nil)
 	}
-	status := http.StatusOK
+	status = http.StatusOK
 	switch {
 	case reply.Missing:
 		status = http.StatusNotFound
@@ -212,8 +216,7 @@ func (l *Listener) answer(w http.ResponseWriter, r *http.Request, id string, a *
 		status = http.StatusAccepted
 	}
 	if reply.Enveloped != nil {
-		l.write(w, r, status, reply.Enveloped)
-		return
+		return l.write(w, r, status, reply.Enveloped)
 	}
 	p, _ := buffers.Get().(*[]byte)
 	b := envelope.Append((*p)[:0], id, reply, a.Warnings, a.Flat)
@@ -224,9 +227,10 @@ func (l *Listener) answer(w http.ResponseWriter, r *http.Request, id string, a *
 		*p = b[:0]
 		buffers.Put(p)
 	}
+	return status
 }
 
-func (l *Listener) raw(w http.ResponseWriter, r *http.Request, b *route.Bytes) {
+func (l *Listener) raw(w http.ResponseWriter, r *http.Request, b *route.Bytes) int {
 	h := w.Header()
 	if b.ContentType != "" {
 		h.Set("Content-Type", b.ContentType)
@@ -241,11 +245,42 @@ func (l *Listener) raw(w http.ResponseWriter, r *http.Request, b *route.Bytes) {
 			status = http.StatusNoContent
 		}
 	}
-	l.write(w, r, status, b.Body)
+	if b.Stream != nil {
+		l.stream(w, r, status, b.Stream)
+		return status
+	}
+	return l.write(w, r, status, b.Body)
+}
+
+// stream sends a body as it comes, until the client goes or the server stops.
+// Its time is not the request's: the handler has answered.
+func (l *Listener) stream(w http.ResponseWriter, r *http.Request, status int, body func(context.Context, io.Writer) error) {
+	w.WriteHeader(status)
+	out := flusher{w, http.NewResponseController(w)}
+	if err := out.c.Flush(); err != nil {
+		return // the client is gone
+	}
+	if err := body(r.Context(), out); err != nil && r.Context().Err() == nil {
+		l.Log.Warn("a stream broke off", "path", r.URL.Path, "error", err)
+	}
+}
+
+// flusher sends every write at once.
+type flusher struct {
+	w http.ResponseWriter
+	c *http.ResponseController
+}
+
+func (f flusher) Write(p []byte) (int, error) {
+	n, err := f.w.Write(p)
+	if err == nil {
+		err = f.c.Flush()
+	}
+	return n, err
 }
 
 // write sends an answer. HEAD has no body.
-func (l *Listener) write(w http.ResponseWriter, r *http.Request, status int, body []byte) {
+func (l *Listener) write(w http.ResponseWriter, r *http.Request, status int, body []byte) int {
 	h := w.Header()
 	if len(l.Config.Headers) > 0 {
 		l.customHeaders(h, strconv.Itoa(status/100)+"xx")
@@ -253,13 +288,14 @@ func (l *Listener) write(w http.ResponseWriter, r *http.Request, status int, bod
 	}
 	if r.Method == http.MethodHead {
 		w.WriteHeader(status)
-		return
+		return status
 	}
 	if len(body) > 0 {
 		h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	}
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // the client is gone: there is nobody to tell
+	return status
 }
 
 func (l *Listener) customHeaders(h http.Header, class string) {
@@ -268,8 +304,8 @@ func (l *Listener) customHeaders(h http.Header, class string) {
 	}
 }
 
-// fail answers an error.
-func (l *Listener) fail(w http.ResponseWriter, r *http.Request, id string, err error) {
+// fail answers an error and returns its status.
+func (l *Listener) fail(w http.ResponseWriter, r *http.Request, id string, err error) int {
 	status, text := statusOf(err, id)
 	if status >= http.StatusInternalServerError && fault.KindOf(err) != fault.Sealed {
 		l.Log.Error("request failed", "request", id, "method", r.Method, "path", r.URL.Path, "status", status, "error", err)
@@ -278,10 +314,9 @@ func (l *Listener) fail(w http.ResponseWriter, r *http.Request, id string, err e
 		w.Header().Set("Retry-After", "1")
 	}
 	if r.Method == http.MethodHead {
-		l.write(w, r, status, nil)
-		return
+		return l.write(w, r, status, nil)
 	}
-	l.write(w, r, status, append(envelope.Errors(nil, text), '\n'))
+	return l.write(w, r, status, append(envelope.Errors(nil, text), '\n'))
 }
 
 // cors answers a preflight itself and reports whether the request may go on.
@@ -308,10 +343,10 @@ func (l *Listener) cors(w http.ResponseWriter, r *http.Request) bool {
 	if !preflight {
 		return true
 	}
-	h.Set("Access-Control-Allow-Methods", "DELETE, GET, OPTIONS, POST, PUT, LIST, PATCH, SCAN")
-	h.Set("Access-Control-Allow-Headers", strings.Join(append([]string{"Content-Type", "X-Requested-With", "X-Vault-Namespace", "X-Vault-Token", "X-Vault-Wrap-TTL", "Authorization"}, c.Headers...), ","))
+	h.Set("Access-Control-Allow-Methods", "DELETE,GET,OPTIONS,POST,PUT,LIST,SCAN")
+	h.Set("Access-Control-Allow-Headers", strings.Join(append([]string{"X-Vault-Namespace"}, c.Headers...), ","))
 	h.Set("Access-Control-Max-Age", "300")
-	w.WriteHeader(http.StatusNoContent)
+	w.WriteHeader(http.StatusOK)
 	return false
 }
 

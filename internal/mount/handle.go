@@ -3,7 +3,6 @@ package mount
 import (
 	"context"
 	"errors"
-	"slices"
 	"strings"
 
 	"github.com/cofferhq/coffer/internal/fault"
@@ -12,8 +11,8 @@ import (
 	"github.com/cofferhq/coffer/internal/wire"
 )
 
-// runningVersion is what every built-in type reports.
-const runningVersion = "v1.0.0+builtin.coffer"
+// RunningVersion is what every built-in type reports.
+const RunningVersion = "v1.0.0+builtin.coffer"
 
 type noInput struct{}
 
@@ -42,7 +41,7 @@ func (e *Entry) answer() *answer {
 	a := &answer{
 		Accessor: e.Accessor, Config: e.Settings.answer(e.Auth()), DeprecationStatus: "supported", Description: e.Description,
 		Entropy: e.Entropy, Local: e.Local, Options: e.Options, PluginVersion: e.Settings.PluginVersion,
-		RunningPluginVersion: runningVersion, SealWrap: e.SealWrap, Type: e.Type, UUID: e.UUID,
+		RunningPluginVersion: RunningVersion, SealWrap: e.SealWrap, Type: e.Type, UUID: e.UUID,
 	}
 	if builtin(e) {
 		a.DeprecationStatus = ""
@@ -355,7 +354,7 @@ type brief struct {
 func (t *Table) visible(ctx context.Context, c *route.Call, _ noInput) (*visibleAnswer, error) {
 	a := &visibleAnswer{Auth: map[string]any{}, Secret: map[string]any{}}
 	known := t.Known(ctx, c)
-	for _, m := range slices.Concat(t.all(c.Namespace.ID, false), t.all(c.Namespace.ID, true)) {
+	for _, m := range t.All(c.Namespace.ID) {
 		e := m.Entry()
 		into, name := a.Secret, e.Path
 		if e.Auth() {

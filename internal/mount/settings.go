@@ -55,7 +55,7 @@ func (in *settingsRequest) apply(s *Settings, system Limits) error {
 		from wire.Opt[string]
 		to   *time.Duration
 	}{{"default_lease_ttl", in.DefaultTTL, &next.DefaultTTL}, {"max_lease_ttl", in.MaxTTL, &next.MaxTTL}} {
-		if !f.from.Set {
+		if !f.from.Set || f.from.Value == "" { // clients send "" for what they leave alone
 			continue
 		}
 		if v := f.from.Value; v == "system" || v == "-1" {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -306,6 +307,17 @@ func (t *Table) all(ns store.NamespaceID, auth bool) []*Mounted {
 	}
 	return list
 }
+
+// All returns the mounts of a namespace in service.
+func (t *Table) All(ns store.NamespaceID) []*Mounted {
+	return slices.Concat(t.all(ns, false), t.all(ns, true))
+}
+
+// At returns the mount at exactly a path, nil if there is none.
+func (t *Table) At(ns store.NamespaceID, path string) *Mounted { return t.at(ns, path) }
+
+// Restart lets go of the mount's instance; the next request makes another.
+func (m *Mounted) Restart() { m.close(m.table.Log) }
 
 // Fire calls the instance of a mount for a timer that has come due.
 func (t *Table) Fire(ctx context.Context, id store.MountID, name string) error {

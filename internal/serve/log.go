@@ -1,57 +1,57 @@
 package serve
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 
+	"github.com/cofferhq/coffer/internal/clock"
 	"github.com/cofferhq/coffer/internal/config"
+	"github.com/cofferhq/coffer/internal/diag"
 )
 
-// logger is the server's log with what can change while it runs.
+// logger is the server's log with the file that it may be written to.
 type logger struct {
-	*slog.Logger
-	level *slog.LevelVar
-	file  *logFile // nil for the standard error
+	*diag.Levels
+	root *slog.Logger
+	file *logFile // nil for the standard error
 }
 
-// levelTrace is below the library's lowest.
-const levelTrace = slog.LevelDebug - 4
-
 func newLogger(c config.Log, stderr io.Writer) (*logger, error) {
-	l := &logger{level: new(slog.LevelVar)}
-	l.setLevel(c.Level)
+	level, ok := diag.ParseLevel(c.Level)
+	if !ok {
+		level = slog.LevelInfo
+	}
+	l := &logger{}
 	out := stderr
 	if c.File != "" {
-		f, err := openLogFile(c.File)
+		f, err := openLogFile(c)
 		if err != nil {
 			return nil, err
 		}
 		l.file, out = f, f
 	}
-	options := &slog.HandlerOptions{Level: l.level}
+	// Every level passes here: what is written is decided by the levels.
+	options := &slog.HandlerOptions{Level: diag.LevelTrace, ReplaceAttr: diag.NameLevel}
+	var handler slog.Handler = slog.NewTextHandler(out, options)
 	if c.Format == "json" {
-		l.Logger = slog.New(slog.NewJSONHandler(out, options))
-	} else {
-		l.Logger = slog.New(slog.NewTextHandler(out, options))
+		handler = slog.NewJSONHandler(out, options)
 	}
+	l.Levels = diag.NewLevels(handler, level)
+	l.root = l.Logger(diag.RootLogger)
 	return l, nil
 }
 
 func (l *logger) setLevel(name string) {
-	switch strings.ToLower(name) {
-	case "trace":
-		l.level.Set(levelTrace)
-	case "debug":
-		l.level.Set(slog.LevelDebug)
-	case "warn", "warning":
-		l.level.Set(slog.LevelWarn)
-	case "error":
-		l.level.Set(slog.LevelError)
-	default:
-		l.level.Set(slog.LevelInfo)
+	if level, ok := diag.ParseLevel(name); ok {
+		l.SetInitial(level)
 	}
 }
 
@@ -60,7 +60,7 @@ func (l *logger) reopen() {
 		return
 	}
 	if err := l.file.reopen(); err != nil {
-		l.Error("opening the log file anew", "error", err)
+		l.root.Error("opening the log file anew", "error", err)
 	}
 }
 
@@ -70,34 +70,90 @@ func (l *logger) close() {
 	}
 }
 
-// logFile is a log file that can be opened anew after it was moved away.
+// logFile is a log file that can be opened anew after it was moved away, and
+// that moves itself away when it has grown too large or too old.
 type logFile struct {
-	path string
-	mu   sync.Mutex
-	f    *os.File // guarded by mu
+	config config.Log
+	clock  clock.Clock
+
+	mu    sync.Mutex
+	f     *os.File  // guarded by mu
+	size  int64     // guarded by mu
+	begun time.Time // guarded by mu
 }
 
-func openLogFile(path string) (*logFile, error) {
-	l := &logFile{path: path}
+func openLogFile(c config.Log) (*logFile, error) {
+	l := &logFile{config: c, clock: clock.System{}}
 	return l, l.reopen()
 }
 
 func (l *logFile) reopen() error {
-	f, err := os.OpenFile(l.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.reopenLocked()
+}
+
+func (l *logFile) reopenLocked() error {
+	f, err := os.OpenFile(l.config.File, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	st, err := f.Stat()
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
 	if l.f != nil {
 		_ = l.f.Close() // the new file is in place
 	}
-	l.f = f
+	l.f, l.size, l.begun = f, st.Size(), l.clock.Now()
 	return nil
 }
 
+// Write appends a line, to a new file if the present one is full.
 func (l *logFile) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.f.Write(p)
+	if l.full(len(p)) {
+		if err := l.rotateLocked(); err != nil {
+			return 0, err
+		}
+	}
+	n, err := l.f.Write(p)
+	l.size += int64(n)
+	return n, err
+}
+
+func (l *logFile) full(more int) bool {
+	c := l.config
+	return l.size > 0 && (c.RotateBytes > 0 && l.size+int64(more) > c.RotateBytes ||
+		c.RotateDuration > 0 && l.clock.Now().Sub(l.begun) >= c.RotateDuration)
+}
+
+// rotateLocked moves the file away under the time and removes the oldest.
+func (l *logFile) rotateLocked() error {
+	path := l.config.File
+	ext := filepath.Ext(path)
+	base := strings.TrimSuffix(path, ext)
+	if err := os.Rename(path, fmt.Sprintf("%s-%d%s", base, l.clock.Now().UnixNano(), ext)); err != nil {
+		return err
+	}
+	if err := l.reopenLocked(); err != nil {
+		return err
+	}
+	if l.config.RotateMaxFiles == 0 {
+		return nil
+	}
+	old, err := filepath.Glob(base + "-[0-9]*" + ext)
+	if err != nil {
+		return err
+	}
+	slices.Sort(old) // the names hold the time
+	keep := max(l.config.RotateMaxFiles, 0)
+	for len(old) > keep {
+		if err := os.Remove(old[0]); err != nil {
+			return err
+		}
+		old = old[1:]
+	}
+	return nil
 }

@@ -151,12 +151,12 @@ func (f *flags) run(ctx context.Context, stdio cli.Stdio) error {
 		return err
 	}
 	defer log.close()
-	harden(log.Logger)
-	s, err := server.New(server.Options{Config: c, Log: log.Logger, Levels: log.level, Out: stdio.Out})
+	harden(log.root)
+	s, err := server.New(server.Options{Config: c, Log: log.Levels, Out: stdio.Out})
 	if err != nil {
 		return err
 	}
-	log.Info("starting", "version", version.Coffer, "storage", c.Storage.Type)
+	log.root.Info("starting", "version", version.Coffer, "storage", c.Storage.Type)
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	removePID, err := writePID(c.PIDFile)
@@ -186,7 +186,7 @@ func (f *flags) reloads(ctx context.Context, log *logger) <-chan *config.Config 
 			if len(f.configs) > 0 {
 				var err error
 				if c, err = f.configuration(os.Getenv); err != nil {
-					log.Error("the configuration is wrong, the old one stays", "error", err)
+					log.root.Error("the configuration is wrong, the old one stays", "error", err)
 					c = nil
 				} else {
 					log.setLevel(c.Log.Level)

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"slices"
+
 	"github.com/cofferhq/coffer/internal/authn"
 	"github.com/cofferhq/coffer/internal/authn/approle"
 	"github.com/cofferhq/coffer/internal/authn/userpass"
@@ -10,6 +12,10 @@ import (
 	"github.com/cofferhq/coffer/internal/engine/database/postgres"
 	"github.com/cofferhq/coffer/internal/engine/kv"
 )
+
+func (s *Server) allEngines() []engine.Type { return slices.Concat(engines(), s.engines) }
+
+func (s *Server) allMethods() []authn.Type { return slices.Concat(methods(), s.methods) }
 
 // engines are the secrets engines that can be mounted. A new one is its own
 // folder and one line here.

@@ -6,13 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 
 	"github.com/cofferhq/coffer/internal/audit"
 	"github.com/cofferhq/coffer/internal/authn"
 	"github.com/cofferhq/coffer/internal/barrier"
-	"github.com/cofferhq/coffer/internal/cluster"
 	"github.com/cofferhq/coffer/internal/engine/cubbyhole"
 	"github.com/cofferhq/coffer/internal/expiry"
 	"github.com/cofferhq/coffer/internal/fault"
@@ -24,6 +22,7 @@ import (
 	"github.com/cofferhq/coffer/internal/mount"
 	"github.com/cofferhq/coffer/internal/policy"
 	"github.com/cofferhq/coffer/internal/route"
+	"github.com/cofferhq/coffer/internal/settings"
 	"github.com/cofferhq/coffer/internal/store"
 	"github.com/cofferhq/coffer/internal/token"
 	"github.com/cofferhq/coffer/internal/wrap"
@@ -43,6 +42,7 @@ type house struct {
 	leases   *lease.Store
 	mounts   *mount.Table
 	expiry   *expiry.Scheduler
+	settings *settings.Store
 
 	stop  context.CancelFunc
 	tasks sync.WaitGroup
@@ -96,7 +96,7 @@ func (h *house) open(ctx context.Context) (err error) {
 	tables := map[string]*route.Table{}
 	h.mounts, err = mount.New(ctx, mount.Config{
 		Store: b, Clock: s.clock, Rand: rand.Reader, Log: h.log, Limits: mount.Limits{DefaultTTL: defaultTTL, MaxTTL: maxTTL},
-		Engines: slices.Concat(engines(), s.engines), Methods: slices.Concat(methods(), s.methods), Builtin: func(t string) *route.Table { return tables[t] },
+		Engines: s.allEngines(), Methods: s.allMethods(), Builtin: func(t string) *route.Table { return tables[t] },
 		Leases: func() mount.Leases { return h.leases }, Forget: forget, Passwords: h.policies.Password, Allowed: h.allowed, Known: h.known,
 	})
 	if err != nil {
@@ -116,7 +116,10 @@ func (h *house) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if tables[mount.SystemType], err = route.NewTable(s.system(h), route.Bind(wrapping, wrap.Routes), route.Bind(locks, lockout.Routes)); err != nil {
+	if err = h.openSettings(ctx); err != nil {
+		return err
+	}
+	if tables[mount.SystemType], err = route.NewTable(h.system(wrapping, locks)); err != nil {
 		return err
 	}
 	h.expiry = expiry.New(b, s.clock, h.log, map[expiry.Class]expiry.Handler{
@@ -127,26 +130,6 @@ func (h *house) open(ctx context.Context) (err error) {
 		Policies: h.policies, Identity: ids, Wrapping: wrapping, Audit: h.audit, Lockout: locks,
 	})
 	return nil
-}
-
-// system are the endpoints of sys/ whose nouns the house keeps.
-func (s *Server) system(h *house) []route.Endpoint {
-	return concat(
-		s.ceremony.Routes(),
-		s.node.Routes(), route.Bind(s.node, cluster.Always),
-		route.Bind(h.mounts, mount.Routes),
-		route.Bind(h.leases, lease.Routes),
-		route.Bind(h.policies, policy.Routes),
-		h.audit.Routes(),
-	)
-}
-
-func concat(groups ...[]route.Endpoint) []route.Endpoint {
-	var all []route.Endpoint
-	for _, g := range groups {
-		all = append(all, g...)
-	}
-	return all
 }
 
 // start runs the tasks of an unsealed server.
@@ -178,7 +161,7 @@ func (h *house) close() {
 			h.stop()
 		}
 		h.tasks.Wait()
-		for _, noun := range []interface{ Close() }{closer(h.mounts != nil, h.mounts), closer(h.tokens != nil, h.tokens), closer(h.policies != nil, h.policies)} {
+		for _, noun := range []interface{ Close() }{closer(h.mounts != nil, h.mounts), closer(h.tokens != nil, h.tokens), closer(h.policies != nil, h.policies), closer(h.settings != nil, h.settings)} {
 			if noun != nil {
 				noun.Close()
 			}

@@ -101,6 +101,7 @@ func (p *port) url() string {
 // stop drains: no new connections, running requests end, then the seal closes.
 func (s *Server) stop(ctx context.Context, ports []*port, stopTasks context.CancelFunc) error {
 	s.log.Info("stopping: waiting for running requests")
+	s.levels.Close() // ends the streams of sys/monitor, which would not end by themselves
 	drain, cancel := context.WithTimeout(ctx, drainTime)
 	defer cancel()
 	for _, p := range ports {

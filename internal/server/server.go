@@ -19,6 +19,7 @@ import (
 	"github.com/cofferhq/coffer/internal/clock"
 	"github.com/cofferhq/coffer/internal/cluster"
 	"github.com/cofferhq/coffer/internal/config"
+	"github.com/cofferhq/coffer/internal/diag"
 	"github.com/cofferhq/coffer/internal/engine"
 	"github.com/cofferhq/coffer/internal/gate"
 	"github.com/cofferhq/coffer/internal/httpd"
@@ -36,10 +37,8 @@ type Options struct {
 	Config *config.Config
 	// Clock is the machine's if nil.
 	Clock clock.Clock
-	// Log gets the server's own log.
-	Log *slog.Logger
-	// Levels is the level of Log, which the API can change.
-	Levels *slog.LevelVar
+	// Log is the server's own log.
+	Log *diag.Levels
 	// Out gets what a person at the terminal should see.
 	Out io.Writer
 	// Engines and Methods can be mounted besides the built-in ones.
@@ -55,6 +54,8 @@ type Server struct {
 	config   *config.Config
 	clock    clock.Clock
 	log      *slog.Logger
+	levels   *diag.Levels
+	metrics  *diag.Metrics
 	out      io.Writer
 	engines  []engine.Type // besides the built-in ones
 	methods  []authn.Type  // besides the built-in ones
@@ -73,12 +74,16 @@ type Server struct {
 
 // New opens the storage and prepares a sealed server.
 func New(o Options) (*Server, error) {
-	s := &Server{config: o.Config, clock: o.Clock, log: o.Log, out: o.Out, engines: o.Engines, methods: o.Methods, inFlight: &httpd.InFlight{}, listening: o.Listening}
+	s := &Server{config: o.Config, clock: o.Clock, levels: o.Log, log: o.Log.Logger(diag.RootLogger), out: o.Out, engines: o.Engines, methods: o.Methods, inFlight: &httpd.InFlight{}, listening: o.Listening}
 	if s.clock == nil {
 		s.clock = clock.System{}
 	}
 	if err := s.openStore(); err != nil {
 		return nil, err
+	}
+	var err error
+	if s.metrics, err = s.newMetrics(); err != nil {
+		return nil, errors.Join(err, s.store.Close())
 	}
 	if err := s.prepare(); err != nil {
 		return nil, errors.Join(err, s.store.Close())
@@ -92,7 +97,7 @@ func (s *Server) openStore() (err error) {
 		s.store = mem.New()
 		return nil
 	}
-	s.raft, err = raft.Open(raft.Config{Path: c.Raft.Path, NodeID: c.Raft.NodeID, Logger: s.log, Clock: s.clock})
+	s.raft, err = raft.Open(raft.Config{Path: c.Raft.Path, NodeID: c.Raft.NodeID, Logger: s.levels.Logger("storage"), Clock: s.clock})
 	if err != nil {
 		return fmt.Errorf("opening storage: %w", err)
 	}
@@ -156,9 +161,6 @@ func (s *Server) Gate() *gate.Gate {
 
 // Always returns the endpoints that answer while sealed.
 func (s *Server) Always() *route.Table { return s.always }
-
-// CORS returns what pages of other origins may do.
-func (s *Server) CORS() httpd.CORS { return httpd.CORS{} }
 
 func (s *Server) status(ctx context.Context) (cluster.Status, error) {
 	st, err := s.ceremony.Status(ctx)

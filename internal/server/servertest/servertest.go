@@ -21,6 +21,7 @@ import (
 	"github.com/cofferhq/coffer/internal/authn"
 	"github.com/cofferhq/coffer/internal/clock"
 	"github.com/cofferhq/coffer/internal/config"
+	"github.com/cofferhq/coffer/internal/diag"
 	"github.com/cofferhq/coffer/internal/engine"
 	"github.com/cofferhq/coffer/internal/gate"
 	"github.com/cofferhq/coffer/internal/route"
@@ -84,7 +85,7 @@ func New(t testing.TB, o Options) *Server {
 	}
 	addr := make(chan string, 1)
 	srv, err := server.New(server.Options{Config: c, Clock: o.Clock, Out: io.Discard, Engines: o.Engines, Methods: o.Methods,
-		Log:       slog.New(slog.NewTextHandler(s.Log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Log:       diag.NewLevels(slog.NewTextHandler(s.Log, &slog.HandlerOptions{Level: diag.LevelTrace}), slog.LevelDebug),
 		Listening: func(urls []string) { addr <- urls[0] },
 	})
 	if err != nil {
