@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"fmt"
 	"strconv"
 	"unicode/utf8"
@@ -50,14 +51,15 @@ func (o Object) Lookup(name string) ([]byte, bool) {
 }
 
 // ParseObject checks that body begins with one JSON object within the limits
-// and splits its members. An empty or blank body is the zero Object. Further
+// and splits its members. An empty or blank body is the zero Object, and so is
+// null, which clients send for no input. Further
 // objects after the first are ignored, as Vault's decoder does; any other text
 // is not. Every other document is refused with [fault.Invalid] or [fault.TooLarge]; the message tells where,
 // not what.
 func ParseObject(body []byte, l Limits) (Object, error) {
 	s := scanner{b: body, l: l}
 	s.space()
-	if s.i == len(s.b) {
+	if s.i == len(s.b) || string(bytes.TrimRight(s.b[s.i:], " \t\r\n")) == "null" {
 		return Object{}, nil
 	}
 	if s.b[s.i] != '{' {
