@@ -190,7 +190,8 @@ func (g got) absent() {
 	}
 }
 
-// fails wants an answer with that status and a text that has the fragment.
+// fails wants an answer with that status and a text that has the fragment, or,
+// for status 0, an error that the client has found itself.
 func (g got) fails(status int, fragment string) {
 	g.t.Helper()
 	code, texts := 0, []string(nil)
@@ -202,7 +203,7 @@ func (g got) fails(status int, fragment string) {
 	case errors.As(g.err, &b):
 		code, texts = b.StatusCode, b.Errors
 	}
-	if code != status || !strings.Contains(strings.Join(texts, "\n"), fragment) {
+	if g.err == nil || code != status || !strings.Contains(strings.Join(texts, "\n"), fragment) {
 		g.t.Errorf("%s: got %v, want status %d with %q", g.what, g.err, status, fragment)
 	}
 }
