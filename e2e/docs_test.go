@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -33,7 +36,8 @@ func pages(t *testing.T) []string {
 // TestDocs runs the commands of each page, top to bottom, as a reader would: in
 // one shell, in an empty folder, with a development server at VAULT_ADDR, its
 // root token in VAULT_TOKEN, and a PostgreSQL at PGHOST and PGPORT. Blocks
-// fenced as console or text are shown and not run.
+// fenced otherwise are shown and not run. What pages put at the usual places goes
+// into the folder, and servers they start at the usual port get a free one.
 func TestDocs(t *testing.T) {
 	pg := pgtest.Start(t)
 	for _, page := range pages(t) {
@@ -85,20 +89,40 @@ func runPage(t *testing.T, page string, blocks []block, environ map[string]strin
 	for name, value := range environ {
 		env = append(env, name+"="+value)
 	}
+	usual := strings.NewReplacer("/etc/coffer", dir+"/etc/coffer", "/var/lib/coffer", dir+"/var/lib/coffer", "/var/log/coffer", dir+"/var/log/coffer",
+		"127.0.0.1:8200", "127.0.0.1:"+freePort(t), "127.0.0.1:8201", "127.0.0.1:"+freePort(t))
 	var script strings.Builder
 	for _, b := range blocks {
-		fmt.Fprintf(&script, "echo '--- the block at %s:%d' >&2\n%s", strings.TrimPrefix(page, "../"), b.line, b.commands)
+		fmt.Fprintf(&script, "echo '--- the block at %s:%d' >&2\n%s", strings.TrimPrefix(page, "../"), b.line, usual.Replace(b.commands))
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-eu", "-o", "pipefail", "-c", script.String())
 	cmd.Dir, cmd.Env = dir, env
 	cmd.WaitDelay = 5 * time.Second
+	// A server that a page has started ends with it.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	kill := func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.Cancel = kill
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Run(); err != nil {
+	err := cmd.Run()
+	if cmd.Process != nil {
+		_ = kill() // usually all have ended
+	}
+	if err != nil {
 		t.Errorf("%v; the commands of the page said:\n%s", err, tail(out.String(), 60))
 	}
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
 }
 
 // tail returns the last lines of a text.
