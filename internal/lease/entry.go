@@ -19,8 +19,9 @@ type Entry struct {
 	// has no other field.
 	Token []byte        `json:"token,omitempty"`
 	Mount store.MountID `json:"mount,omitempty"`
-	// Owner is the handle of the token that holds the lease; empty for a batch
-	// token, whose leases end with it by their own time.
+	// Owner is the handle of the token that holds the lease, or of the one that
+	// made the batch token that does; empty for a batch token without a parent,
+	// whose leases end with it by their own time.
 	Owner     []byte        `json:"owner,omitempty"`
 	Payload   []byte        `json:"payload,omitempty"`
 	Issued    time.Time     `json:"issued,omitzero"`

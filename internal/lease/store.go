@@ -77,22 +77,24 @@ func (s *Store) Grant(tx store.Txn, c *route.Call, l *route.Lease, confine func(
 	return e, expiry.Put(tx, e.item())
 }
 
-// own ties the lease to the caller's token.
+// own ties the lease to the caller's token; that of a batch token to the token
+// that made it, because a batch token cannot be revoked.
 func (s *Store) own(tx store.Txn, c *route.Call, e *Entry) error {
+	owner := c.Caller.Token
 	if c.Caller.Batch {
+		owner = c.Caller.Parent
 		e.OwnerEnds = c.Caller.ExpiresAt
 		if e.Expires.After(e.OwnerEnds) {
 			e.Expires, e.TTL = e.OwnerEnds, e.OwnerEnds.Sub(c.Now).Truncate(time.Second)
 		}
+	}
+	if owner == "" {
 		return nil
 	}
-	if c.Caller.Token == "" {
-		return nil
-	}
-	if err := s.Tokens.Alive(tx, c.Caller.Token); err != nil {
+	if err := s.Tokens.Alive(tx, owner); err != nil {
 		return err
 	}
-	e.Owner = []byte(c.Caller.Token)
+	e.Owner = []byte(owner)
 	return tx.Put(ownerKey(e.Owner).Append(ownedPart(e.NS, e.ID)), nil)
 }
 

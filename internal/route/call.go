@@ -51,6 +51,9 @@ type Caller struct {
 	Root bool
 	// Batch says that the token is not stored and leases end with it.
 	Batch bool
+	// Parent is the handle of the token that made a batch token, "" if none
+	// did: leases end with it too.
+	Parent string
 	// ExpiresAt is zero for a token that does not expire.
 	ExpiresAt time.Time
 	Metadata  map[string]string

@@ -82,10 +82,14 @@ func (e *Entry) ttl(now time.Time) time.Duration {
 
 // Caller returns what handlers may know of the token's holder.
 func (e *Entry) Caller() route.Caller {
-	return route.Caller{
+	c := route.Caller{
 		Token: e.Handle, Accessor: e.Accessor, DisplayName: e.DisplayName, EntityID: e.EntityID, Policies: e.Policies,
 		Root: e.Root(), Batch: e.Type == Batch, ExpiresAt: e.Expires, Metadata: e.Meta, CubbyholeID: e.Handle,
 	}
+	if c.Batch {
+		c.Parent = string(e.Parent)
+	}
+	return c
 }
 
 // auth returns the envelope's auth part; text is the token's text, or "".

@@ -182,7 +182,7 @@ func (s *Store) Find(ctx context.Context, text string) (*Entry, error) {
 	var e *Entry
 	var err error
 	if isBatch(text) {
-		e, err = s.batch.open(text)
+		e, err = s.openBatch(ctx, text)
 	} else {
 		e, err = s.load(ctx, s.hash.sum(text))
 	}
@@ -190,6 +190,23 @@ func (s *Store) Find(ctx context.Context, text string) (*Entry, error) {
 		return nil, err
 	}
 	if !e.usable(s.Clock.Now()) {
+		return nil, store.ErrNotFound
+	}
+	return e, nil
+}
+
+// openBatch returns the record in a batch token. It ends with the token that
+// made it: that is the only way to end it before its time.
+func (s *Store) openBatch(ctx context.Context, text string) (*Entry, error) {
+	e, err := s.batch.open(text)
+	if err != nil || len(e.Parent) == 0 {
+		return e, err
+	}
+	parent, err := s.load(ctx, string(e.Parent))
+	if err != nil {
+		return nil, err
+	}
+	if !parent.usableParent(s.Clock.Now()) {
 		return nil, store.ErrNotFound
 	}
 	return e, nil
