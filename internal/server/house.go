@@ -226,6 +226,9 @@ func (h *house) known(ctx context.Context, c *route.Call) bool {
 	if err != nil || e.NS != c.Namespace.ID {
 		return false
 	}
+	if len(e.BoundCIDRs) > 0 && (!c.Remote.IsValid() || !authn.InCIDRs(c.Remote, e.BoundCIDRs)) {
+		return false
+	}
 	c.Caller = e.Caller()
 	return true
 }
