@@ -10,6 +10,7 @@ import (
 
 	"github.com/cofferhq/coffer/internal/clock"
 	"github.com/cofferhq/coffer/internal/config"
+	"github.com/cofferhq/coffer/internal/diag"
 	"github.com/cofferhq/coffer/internal/server"
 )
 
@@ -39,7 +40,7 @@ func startLater(t *testing.T, n *node, by time.Duration) *later {
 	}
 	listening := make(chan struct{})
 	s, err := server.New(server.Options{
-		Config: c, Clock: ahead{by: by}, Log: slog.New(slog.DiscardHandler), Out: io.Discard,
+		Config: c, Clock: ahead{by: by}, Log: diag.NewLevels(slog.DiscardHandler, slog.LevelError), Out: io.Discard,
 		Listening: func([]string) { close(listening) },
 	})
 	if err != nil {

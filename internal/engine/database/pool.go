@@ -94,7 +94,13 @@ func (p *pools) note(c *pooled, err error) {
 		c.failures = 0
 		return
 	}
-	c.retryAt = p.clock.Now().Add(min(time.Second<<min(c.failures, 10), maxPause))
+	now := p.clock.Now()
+	if c.failures > 0 && now.Before(c.retryAt) {
+		// It was under way, or a client's, when another had failed: a burst of
+		// failures is one reason to wait, not many.
+		return
+	}
+	c.retryAt = now.Add(min(time.Second<<min(c.failures, 10), maxPause))
 	c.failures++
 }
 
