@@ -28,10 +28,10 @@ func layers() [][]string {
 		{"internal/authn", "internal/expiry", "internal/engine/enginetest"},
 		// The nouns, and the engines and methods beside them.
 		{
-			"internal/audit", "internal/catalog", "internal/cluster", "internal/diag", "internal/identity", "internal/lease", "internal/lockout",
+			"internal/audit", "internal/catalog", "internal/cluster", "internal/diag", "internal/lease", "internal/lockout",
 			"internal/mount", "internal/policy", "internal/seal", "internal/settings", "internal/tools", "internal/engine/", "internal/authn/",
 		},
-		{"internal/token"}, // ends the leases of what it revokes
+		{"internal/identity", "internal/token"}, // one is whom policies are rendered for, the other ends the leases of what it revokes
 		{"internal/wrap"},  // keeps answers under tokens
 		{"internal/gate"},
 		{"internal/httpd"},

@@ -47,6 +47,15 @@ type Renewer interface {
 	Renew(ctx context.Context, c *route.Call, payload []byte) (TokenParams, error)
 }
 
+// Grouper is an instance whose logins say which external groups a user is in.
+// Asked again when a token that it granted is renewed, so that memberships
+// follow; without it they stay as the login left them.
+type Grouper interface {
+	// Groups gets the payload of the login and returns the names of the groups
+	// that the user is in now.
+	Groups(ctx context.Context, c *route.Call, payload []byte) ([]string, error)
+}
+
 // AliasOf is an instance whose logins can be locked out. It gives the
 // canonical name of the alias that a login request is about, before the login
 // is judged, by the same normaliser that the login uses.

@@ -29,6 +29,9 @@ func (x *exchange) describe() {
 	if x.entry != nil {
 		r.ClientTokenAccessor = x.entry.Accessor
 		x.auth = authOf(x.entry, x.req.Token)
+		if x.person != nil {
+			x.auth.Policies, x.auth.IdentityPolicies = x.call.Caller.Policies, x.person.Policies()
+		}
 		x.auth.PolicyResults = x.results()
 	}
 }
@@ -147,7 +150,7 @@ func (x *exchange) response(reply *route.Reply) *audit.Response {
 	}
 	if a := reply.Auth; a != nil {
 		res.Auth = &audit.Auth{
-			Token: a.ClientToken, Accessor: a.Accessor, DisplayName: a.DisplayName, Policies: a.Policies, TokenPolicies: a.TokenPolicies,
+			Token: a.ClientToken, Accessor: a.Accessor, DisplayName: a.DisplayName, Policies: a.Policies, TokenPolicies: a.TokenPolicies, IdentityPolicies: a.IdentityPolicies,
 			Metadata: pairs(a.Metadata), NumUses: a.NumUses, EntityID: a.EntityID, TokenType: a.TokenType, TokenTTL: a.LeaseDuration, TokenIssueTime: x.call.Now,
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/cofferhq/coffer/internal/audit"
 	"github.com/cofferhq/coffer/internal/authn"
 	"github.com/cofferhq/coffer/internal/fault"
+	"github.com/cofferhq/coffer/internal/identity"
 	"github.com/cofferhq/coffer/internal/mount"
 	"github.com/cofferhq/coffer/internal/policy"
 	"github.com/cofferhq/coffer/internal/route"
@@ -28,7 +29,8 @@ type exchange struct {
 	known    bool // the path has endpoints for other verbs
 	match    route.Match
 	call     route.Call
-	entry    *token.Entry // nil for a public endpoint
+	entry    *token.Entry        // nil for a public endpoint
+	person   *identity.Principal // nil for a token without an entity
 	acl      *policy.ACL
 	decision policy.Decision
 	lastUse  bool
@@ -170,7 +172,14 @@ func (x *exchange) authenticate(ctx context.Context) error {
 	if len(e.BoundCIDRs) > 0 && (!x.req.Remote.IsValid() || !authn.InCIDRs(x.req.Remote, e.BoundCIDRs)) {
 		return errDenied
 	}
-	if x.acl, err = x.g.Policies.ACL(ctx, e.NS, e.Policies, nil); err != nil {
+	policies, who := e.Policies, (*policy.Identity)(nil)
+	if e.EntityID != "" {
+		if x.person, err = x.g.Identity.Admit(ctx, e.NS, e.EntityID); err != nil {
+			return err
+		}
+		policies, who = x.person.With(policies), x.person.Identity()
+	}
+	if x.acl, err = x.g.Policies.ACL(ctx, e.NS, policies, who); err != nil {
 		return err
 	}
 	if e, x.lastUse, err = x.g.Tokens.Use(ctx, e); err != nil {
@@ -178,6 +187,7 @@ func (x *exchange) authenticate(ctx context.Context) error {
 	}
 	x.entry = e
 	x.call.Caller = e.Caller()
+	x.call.Caller.Policies = policies
 	return nil
 }
 

@@ -100,28 +100,39 @@ func (x *exchange) login(ctx context.Context, instance any) (*route.Reply, error
 // admitIdentity makes the token of an identity, its entity, and what the method
 // stores, in one transaction.
 func (x *exchange) admitIdentity(ctx context.Context, id *route.Identity) (*route.Auth, error) {
-	entity, create, err := x.g.Identity.ForLogin(ctx, identity.Login{NS: x.call.Namespace.ID, Accessor: x.call.Mount.Accessor, Name: id.Alias, Metadata: id.AliasMetadata})
+	ns := x.call.Namespace.ID
+	entity, write, err := x.g.Identity.ForLogin(ctx, identity.Login{
+		NS: ns, Accessor: x.call.Mount.Accessor, Name: id.Alias, Metadata: id.AliasMetadata, Groups: id.Groups,
+	})
 	if err != nil {
 		return nil, err
 	}
 	var also func(store.Txn, *token.Entry) error
-	if create != nil || id.Commit != nil {
+	if write != nil || id.Commit != nil {
 		also = func(tx store.Txn, e *token.Entry) error {
 			if id.Commit != nil {
 				if err := id.Commit(x.confine(tx)); err != nil {
 					return err
 				}
 			}
-			if create == nil {
+			if write == nil {
 				return nil
 			}
 			var err error
-			e.EntityID, err = create(tx)
+			e.EntityID, err = write(tx)
 			return err
 		}
 	}
-	auth, _, err := x.g.Tokens.Login(ctx, &x.call, id, entity, x.mounted.Entry().Settings.TokenType, also)
-	return auth, err
+	auth, e, err := x.g.Tokens.Login(ctx, &x.call, id, entity, x.mounted.Entry().Settings.TokenType, also)
+	if err != nil || e.EntityID == "" {
+		return auth, err
+	}
+	p, err := x.g.Identity.Admit(ctx, ns, e.EntityID)
+	if err != nil {
+		return nil, err
+	}
+	auth.Policies, auth.IdentityPolicies = p.With(auth.Policies), p.Policies()
+	return auth, nil
 }
 
 // wrap puts the answer under a wrapping token if the client has asked for it.

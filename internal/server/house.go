@@ -13,7 +13,6 @@ import (
 	"github.com/cofferhq/coffer/internal/barrier"
 	"github.com/cofferhq/coffer/internal/engine/cubbyhole"
 	"github.com/cofferhq/coffer/internal/expiry"
-	"github.com/cofferhq/coffer/internal/fault"
 	"github.com/cofferhq/coffer/internal/gate"
 	"github.com/cofferhq/coffer/internal/httpd"
 	"github.com/cofferhq/coffer/internal/identity"
@@ -38,6 +37,7 @@ type house struct {
 	gate     *gate.Gate
 	audit    *audit.Broker
 	policies *policy.Store
+	identity *identity.Store
 	tokens   *token.Store
 	leases   *lease.Store
 	mounts   *mount.Table
@@ -83,11 +83,13 @@ func (h *house) open(ctx context.Context) (err error) {
 	if h.audit, err = s.newBroker(ctx, b); err != nil {
 		return err
 	}
-	if h.policies, err = policy.New(ctx, policy.Config{Store: b, Clock: s.clock, Log: h.log, Tokens: holders{h}}); err != nil {
+	if h.policies, err = policy.New(ctx, policy.Config{Store: b, Clock: s.clock, Log: h.log, Tokens: holders{h}, Caller: h.caller}); err != nil {
 		return err
 	}
+	h.identity = identity.New(identity.Config{Store: b, Clock: s.clock, Rand: rand.Reader, Log: h.log, Mount: h.mountOf})
 	if h.tokens, err = token.New(ctx, token.Config{
 		Store: b, Clock: s.clock, Log: h.log, Leases: leasesOf{h}, WipeCubbyhole: h.wipe, PolicyExists: h.policies.Exists, Method: h.method,
+		EntityPolicies: h.entityPolicies, Renewing: h.renewing,
 	}); err != nil {
 		return err
 	}
@@ -102,9 +104,8 @@ func (h *house) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	ids := identity.New(b, s.clock, rand.Reader)
 	for name, eps := range map[string][]route.Endpoint{
-		mount.IdentityType: route.Bind(ids, identity.Routes),
+		mount.IdentityType: route.Bind(h.identity, identity.Routes),
 		mount.TokenType:    route.Bind(h.tokens, token.Routes),
 	} {
 		if tables[name], err = route.NewTable(eps); err != nil {
@@ -127,7 +128,7 @@ func (h *house) open(ctx context.Context) (err error) {
 	})
 	h.gate = gate.New(gate.Config{
 		Store: b, Clock: s.clock, Log: h.log, Mounts: h.mounts, Tokens: h.tokens, Leases: h.leases,
-		Policies: h.policies, Identity: ids, Wrapping: wrapping, Audit: h.audit, Lockout: locks,
+		Policies: h.policies, Identity: h.identity, Wrapping: wrapping, Audit: h.audit, Lockout: locks,
 	})
 	return nil
 }
@@ -161,7 +162,7 @@ func (h *house) close() {
 			h.stop()
 		}
 		h.tasks.Wait()
-		for _, noun := range []interface{ Close() }{closer(h.mounts != nil, h.mounts), closer(h.tokens != nil, h.tokens), closer(h.policies != nil, h.policies), closer(h.settings != nil, h.settings)} {
+		for _, noun := range []interface{ Close() }{closer(h.mounts != nil, h.mounts), closer(h.tokens != nil, h.tokens), closer(h.identity != nil, h.identity), closer(h.policies != nil, h.policies), closer(h.settings != nil, h.settings)} {
 			if noun != nil {
 				noun.Close()
 			}
@@ -235,31 +236,12 @@ func (h *house) known(ctx context.Context, c *route.Call) bool {
 
 // allowed reports whether the caller's policies grant anything under a path.
 func (h *house) allowed(ctx context.Context, c *route.Call, prefix string) bool {
-	acl, err := h.policies.ACL(ctx, c.Namespace.ID, c.Caller.Policies, nil)
-	return err == nil && acl.AllowsUnder(prefix)
-}
-
-// holders looks up tokens for the capabilities endpoints.
-type holders struct{ h *house }
-
-func (x holders) HolderByToken(ctx context.Context, c *route.Call, text string) (policy.Holder, error) {
-	e, err := x.h.tokens.Find(ctx, text)
-	return holder(c, e, err)
-}
-
-func (x holders) HolderByAccessor(ctx context.Context, c *route.Call, accessor string) (policy.Holder, error) {
-	e, err := x.h.tokens.ByAccessor(ctx, accessor)
-	return holder(c, e, err)
-}
-
-func holder(c *route.Call, e *token.Entry, err error) (policy.Holder, error) {
+	holder, err := h.caller(ctx, c)
 	if err != nil {
-		return policy.Holder{}, err
+		return false
 	}
-	if e.NS != c.Namespace.ID {
-		return policy.Holder{}, fault.New(fault.NotFound, "")
-	}
-	return policy.Holder{Namespace: e.NS, Policies: e.Policies}, nil
+	acl, err := h.policies.ACL(ctx, holder.Namespace, holder.Policies, holder.Identity)
+	return err == nil && acl.AllowsUnder(prefix)
 }
 
 var (

@@ -45,7 +45,7 @@ func (s *Store) lookup(ctx context.Context, c *route.Call, in tokenRequest) (fac
 	if err != nil {
 		return facts{}, err
 	}
-	return e.facts(in.Token, c.Now), nil
+	return s.facts(ctx, e, in.Token, c.Now)
 }
 
 func (s *Store) lookupSelf(ctx context.Context, c *route.Call, _ noInput) (facts, error) {
@@ -54,7 +54,7 @@ func (s *Store) lookupSelf(ctx context.Context, c *route.Call, _ noInput) (facts
 	if err != nil {
 		return facts{}, err
 	}
-	return e.facts(text, c.Now), nil
+	return s.facts(ctx, e, text, c.Now)
 }
 
 // presented returns the record of the caller's own token, also during its last
@@ -75,7 +75,7 @@ func (s *Store) lookupAccessor(ctx context.Context, c *route.Call, in accessorRe
 	if err != nil {
 		return facts{}, err
 	}
-	return e.facts("", c.Now), nil
+	return s.facts(ctx, e, "", c.Now)
 }
 
 func (s *Store) listAccessors(ctx context.Context, c *route.Call, _ noInput) (route.Keys, error) {
@@ -137,7 +137,11 @@ func (s *Store) renewed(ctx context.Context, c *route.Call, e *Entry, text strin
 	if err != nil {
 		return nil, err
 	}
-	return &route.Reply{Auth: after.auth(text, c.Now)}, nil
+	auth, err := s.auth(ctx, after, text, c.Now)
+	if err != nil {
+		return nil, err
+	}
+	return &route.Reply{Auth: auth}, nil
 }
 
 func (s *Store) revoke(ctx context.Context, c *route.Call, in tokenRequest) (route.None, error) {

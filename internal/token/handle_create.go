@@ -48,7 +48,11 @@ func (s *Store) createFrom(ctx context.Context, c *route.Call, in createRequest,
 	if err != nil {
 		return nil, err
 	}
-	return &route.Reply{Auth: entry.auth(text, entry.Created)}, nil
+	auth, err := s.auth(ctx, entry, text, entry.Created)
+	if err != nil {
+		return nil, err
+	}
+	return &route.Reply{Auth: auth}, nil
 }
 
 // parent is the caller's own record, read for its limits.

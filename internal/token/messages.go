@@ -57,27 +57,30 @@ type noInput struct{}
 
 // facts is a token as a lookup shows it.
 type facts struct {
-	Accessor       string            `json:"accessor"`
-	BoundCIDRs     []string          `json:"bound_cidrs,omitempty"`
-	CreationTime   int64             `json:"creation_time"`
-	CreationTTL    int64             `json:"creation_ttl"`
-	DisplayName    string            `json:"display_name"`
-	EntityID       string            `json:"entity_id"`
-	ExpireTime     *time.Time        `json:"expire_time"`
-	ExplicitMaxTTL int64             `json:"explicit_max_ttl"`
-	ID             string            `json:"id"`
-	IssueTime      time.Time         `json:"issue_time,omitzero"` // absent, with Renewable, for a root token that nobody has issued
-	LastRenewal    *time.Time        `json:"-"`
-	Meta           map[string]string `json:"meta"`
-	NumUses        int               `json:"num_uses"`
-	Orphan         bool              `json:"orphan"`
-	Path           string            `json:"path"`
-	Period         int64             `json:"period,omitempty"`
-	Policies       []string          `json:"policies"`
-	Renewable      bool              `json:"renewable"`
-	Role           string            `json:"role,omitempty"`
-	TTL            int64             `json:"ttl"`
-	Type           string            `json:"type"`
+	Accessor       string     `json:"accessor"`
+	BoundCIDRs     []string   `json:"bound_cidrs,omitempty"`
+	CreationTime   int64      `json:"creation_time"`
+	CreationTTL    int64      `json:"creation_ttl"`
+	DisplayName    string     `json:"display_name"`
+	EntityID       string     `json:"entity_id"`
+	ExpireTime     *time.Time `json:"expire_time"`
+	ExplicitMaxTTL int64      `json:"explicit_max_ttl"`
+	ID             string     `json:"id"`
+	// IdentityPolicies are what the entity adds to the token's policies. They
+	// are shown, and those of other namespaces beside them, if there are any.
+	IdentityPolicies []string          `json:"identity_policies,omitempty"`
+	IssueTime        time.Time         `json:"issue_time,omitzero"` // absent, with Renewable, for a root token that nobody has issued
+	LastRenewal      *time.Time        `json:"-"`
+	Meta             map[string]string `json:"meta"`
+	NumUses          int               `json:"num_uses"`
+	Orphan           bool              `json:"orphan"`
+	Path             string            `json:"path"`
+	Period           int64             `json:"period,omitempty"`
+	Policies         []string          `json:"policies"`
+	Renewable        bool              `json:"renewable"`
+	Role             string            `json:"role,omitempty"`
+	TTL              int64             `json:"ttl"`
+	Type             string            `json:"type"`
 }
 
 // facts shows the entry; text is the token's text, "" when found by accessor.
@@ -121,6 +124,10 @@ func (f facts) AppendJSON(b []byte) []byte {
 	b = wire.AppendStringMember(b, "id", f.ID)
 	issued := !f.IssueTime.IsZero()
 	if issued {
+		if len(f.IdentityPolicies) > 0 {
+			b = append(b, `,"external_namespace_policies":{},"identity_policies":`...)
+			b = wire.AppendStrings(b, f.IdentityPolicies)
+		}
 		b = append(b, `,"issue_time":`...)
 		b = appendTime(b, f.IssueTime)
 	}

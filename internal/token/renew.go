@@ -27,6 +27,12 @@ func (s *Store) Renew(ctx context.Context, c *route.Call, e *Entry, increment ti
 	if err != nil {
 		return nil, err
 	}
+	var also func(store.Txn) error
+	if e.EntityID != "" && s.Renewing != nil {
+		if also, err = s.Renewing(ctx, c, e); err != nil {
+			return nil, err
+		}
+	}
 	var after *Entry
 	capped := false
 	_, err = s.Store.Update(ctx, func(tx store.Txn) error {
@@ -43,6 +49,11 @@ func (s *Store) Renew(ctx context.Context, c *route.Call, e *Entry, increment ti
 		}
 		if capped, err = l.apply(cur, increment, now); err != nil {
 			return err
+		}
+		if also != nil {
+			if err := also(tx); err != nil {
+				return err
+			}
 		}
 		after = cur
 		if err := expiry.Put(tx, due(cur)); err != nil {

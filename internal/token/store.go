@@ -62,6 +62,12 @@ type Config struct {
 	// Method returns the auth method's instance and the mount it stands at,
 	// for renewals.
 	Method func(ctx context.Context, id store.MountID) (authn.Renewer, route.Mount, error)
+	// EntityPolicies returns the policies that an entity adds to its tokens',
+	// sorted; none for an entity that is gone. It may be nil.
+	EntityPolicies func(ctx context.Context, ns store.NamespaceID, entity string) ([]string, error)
+	// Renewing is asked before a token of an entity is renewed. It may refuse,
+	// or return what to write in the renewal's transaction. It may be nil.
+	Renewing func(ctx context.Context, c *route.Call, e *Entry) (func(store.Txn) error, error)
 }
 
 // Store is the token noun.

@@ -1,0 +1,106 @@
+package server
+
+import (
+	"context"
+	"errors"
+
+	"github.com/cofferhq/coffer/internal/authn"
+	"github.com/cofferhq/coffer/internal/fault"
+	"github.com/cofferhq/coffer/internal/identity"
+	"github.com/cofferhq/coffer/internal/policy"
+	"github.com/cofferhq/coffer/internal/route"
+	"github.com/cofferhq/coffer/internal/store"
+	"github.com/cofferhq/coffer/internal/token"
+)
+
+// What the identity noun says about the holders of tokens, as the nouns that
+// must not know it ask for it.
+
+// mountOf finds a mount by its accessor.
+func (h *house) mountOf(accessor string) (route.Mount, error) {
+	m, err := h.mounts.ByAccessor(accessor)
+	if err != nil {
+		return route.Mount{}, err
+	}
+	return *m.Mount(), nil
+}
+
+// holder returns who holds a token's policies, together with the policies of its
+// entity. It refuses for an entity that is gone or disabled.
+func (h *house) holder(ctx context.Context, ns store.NamespaceID, policies []string, entity string) (policy.Holder, error) {
+	holder := policy.Holder{Namespace: ns, Policies: policies}
+	if entity == "" {
+		return holder, nil
+	}
+	p, err := h.identity.Admit(ctx, ns, entity)
+	if err != nil {
+		return policy.Holder{}, err
+	}
+	holder.Policies, holder.Identity = p.With(policies), p.Identity()
+	return holder, nil
+}
+
+// caller returns who makes a call.
+func (h *house) caller(ctx context.Context, c *route.Call) (policy.Holder, error) {
+	return h.holder(ctx, c.Namespace.ID, c.Caller.Policies, c.Caller.EntityID)
+}
+
+// entityPolicies returns what an entity adds to the policies of its tokens.
+func (h *house) entityPolicies(ctx context.Context, ns store.NamespaceID, entity string) ([]string, error) {
+	p, err := h.identity.Principal(ctx, ns, entity)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return p.Policies(), nil
+}
+
+// renewing lets the renewal of an entity's token go on, and lets its external
+// groups follow if the method that granted it speaks of groups.
+func (h *house) renewing(ctx context.Context, c *route.Call, e *token.Entry) (func(store.Txn) error, error) {
+	if _, err := h.identity.Admit(ctx, e.NS, e.EntityID); err != nil || e.Mount == store.System {
+		return nil, err
+	}
+	method, mount, err := h.method(ctx, e.Mount)
+	if err != nil {
+		return nil, err
+	}
+	grouper, ok := method.(authn.Grouper)
+	if !ok {
+		return nil, nil
+	}
+	groups, err := grouper.Groups(ctx, c, e.Payload)
+	if err != nil {
+		return nil, err
+	}
+	return h.identity.ForRenewal(ctx, e.EntityID, identity.Login{NS: e.NS, Accessor: mount.Accessor, Groups: groups})
+}
+
+// holders looks up tokens for the capabilities endpoints.
+type holders struct{ h *house }
+
+func (x holders) HolderByToken(ctx context.Context, c *route.Call, text string) (policy.Holder, error) {
+	e, err := x.h.tokens.Find(ctx, text)
+	return x.holder(ctx, c, e, err)
+}
+
+func (x holders) HolderByAccessor(ctx context.Context, c *route.Call, accessor string) (policy.Holder, error) {
+	e, err := x.h.tokens.ByAccessor(ctx, accessor)
+	return x.holder(ctx, c, e, err)
+}
+
+func (x holders) holder(ctx context.Context, c *route.Call, e *token.Entry, err error) (policy.Holder, error) {
+	if err != nil {
+		return policy.Holder{}, err
+	}
+	if e.NS != c.Namespace.ID {
+		return policy.Holder{}, fault.New(fault.NotFound, "")
+	}
+	holder, err := x.h.holder(ctx, e.NS, e.Policies, e.EntityID)
+	if errors.Is(err, fault.Denied) {
+		return policy.Holder{}, fault.New(fault.NotFound, "") // the token cannot be used
+	}
+	return holder, err
+}

@@ -1,0 +1,38 @@
+package token
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/cofferhq/coffer/internal/route"
+)
+
+// entityPolicies returns what the token's entity adds to its policies.
+func (s *Store) entityPolicies(ctx context.Context, e *Entry) ([]string, error) {
+	if e.EntityID == "" || s.EntityPolicies == nil {
+		return nil, nil
+	}
+	return s.EntityPolicies(ctx, e.NS, e.EntityID)
+}
+
+// facts shows the token with its entity's policies.
+func (s *Store) facts(ctx context.Context, e *Entry, text string, now time.Time) (facts, error) {
+	f := e.facts(text, now)
+	var err error
+	f.IdentityPolicies, err = s.entityPolicies(ctx, e)
+	return f, err
+}
+
+// auth returns the envelope's auth part with the entity's policies.
+func (s *Store) auth(ctx context.Context, e *Entry, text string, now time.Time) (*route.Auth, error) {
+	a := e.auth(text, now)
+	own, err := s.entityPolicies(ctx, e)
+	if err == nil && len(own) > 0 {
+		a.IdentityPolicies = own
+		a.Policies = slices.Concat(e.Policies, own)
+		slices.Sort(a.Policies)
+		a.Policies = slices.Compact(a.Policies)
+	}
+	return a, err
+}
