@@ -1,0 +1,97 @@
+package server_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cofferhq/coffer/internal/config"
+	"github.com/cofferhq/coffer/internal/server/servertest"
+)
+
+// scale is how many leases the test makes: enough to notice a start that reads
+// them all. COFFER_SCALE=1000000 (make scale) is the size that is promised.
+func scale(t *testing.T) int {
+	text := os.Getenv("COFFER_SCALE")
+	if text == "" {
+		return 20_000
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// TestStartCostsTheSameWithManyLeases fills a server with tokens, each of them
+// with a lease, and starts another on the same disk: unsealing must not read
+// them, and the heap must not hold them.
+func TestStartCostsTheSameWithManyLeases(t *testing.T) {
+	few, fewHeap := startWith(t, 1000)
+	n := scale(t)
+	many, manyHeap := startWith(t, n)
+	t.Logf("start: %v and %.1f MB with 1000 leases, %v and %.1f MB with %d", few, fewHeap, many, manyHeap, n)
+	if many > few+time.Second {
+		t.Errorf("unseal to first answer takes %v with %d leases, %v with 1000", many, n, few)
+	}
+	if manyHeap > fewHeap+100 {
+		t.Errorf("%.1f MB of heap with %d leases, %.1f MB with 1000", manyHeap, n, fewHeap)
+	}
+}
+
+// startWith makes n tokens, restarts, and returns the time from unsealing to the
+// first answer, and the live heap after it, in megabytes.
+func startWith(t *testing.T, n int) (took time.Duration, heap float64) {
+	dir := t.TempDir()
+	open := func() *servertest.Server {
+		return servertest.New(t, servertest.Options{Dir: dir, Uninitialised: true, NoAudit: true, Change: func(c *config.Config) { c.Storage.Raft.Path = dir }})
+	}
+	s := open()
+	a := s.Do(http.MethodPost, "sys/init", "", map[string]int{"secret_shares": 1, "secret_threshold": 1})
+	var keys struct {
+		Keys  []string `json:"keys_base64"`
+		Token string   `json:"root_token"`
+	}
+	if err := json.Unmarshal(a.Body, &keys); err != nil {
+		t.Fatalf("%v: %s", err, a)
+	}
+	unseal := map[string]string{"key": keys.Keys[0]}
+	s.Do(http.MethodPost, "sys/unseal", "", unseal)
+	fill(t, s, keys.Token, n)
+	s.Stop()
+
+	s = open()
+	began := time.Now()
+	s.Do(http.MethodPost, "sys/unseal", "", unseal)
+	s.MustAs(keys.Token, http.StatusOK, http.MethodGet, "auth/token/lookup-self", nil)
+	took = time.Since(began)
+	debug.FreeOSMemory()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	s.Stop()
+	return took, float64(m.HeapAlloc) / (1 << 20)
+}
+
+// fill makes n tokens with 32 clients.
+func fill(t *testing.T, s *servertest.Server, root string, n int) {
+	const clients = 32
+	var wg sync.WaitGroup
+	for c := range clients {
+		wg.Go(func() {
+			for i := c; i < n; i += clients {
+				a := s.Do(http.MethodPost, "auth/token/create", root, map[string]any{"policies": []string{"default"}, "ttl": "24h"})
+				if a.Status != http.StatusOK {
+					t.Errorf("creating a token: %s", a)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
