@@ -32,7 +32,7 @@ func layers() [][]string {
 			"internal/mount", "internal/policy", "internal/seal", "internal/settings", "internal/tools", "internal/engine/", "internal/authn/",
 		},
 		{"internal/identity", "internal/token"}, // one is whom policies are rendered for, the other ends the leases of what it revokes
-		{"internal/wrap"},  // keeps answers under tokens
+		{"internal/wrap"},                       // keeps answers under tokens
 		{"internal/gate"},
 		{"internal/httpd"},
 		{"internal/server"},
