@@ -72,7 +72,8 @@ func JSONLimits(l config.Limits) wire.Limits {
 	limits := wire.DefaultLimits
 	set(&limits.Depth, int64(l.JSONDepth))
 	set(&limits.String, l.JSONStringLength)
-	set(&limits.Keys, int64(min(l.JSONObjectEntries, l.JSONArrayElements)))
+	set(&limits.Keys, int64(l.JSONObjectEntries))
+	set(&limits.Elements, int64(l.JSONArrayElements))
 	set(&limits.Values, int64(l.JSONStrings))
 	return limits
 }

@@ -12,14 +12,15 @@ import (
 // Limits bound what a JSON document may cost to handle. They are checked while
 // scanning, before anything is allocated for the content.
 type Limits struct {
-	Depth  int // nesting of arrays and objects
-	Keys   int // members of one object, elements of one array
-	Values int // values in the whole document
-	String int // bytes of one string
+	Depth    int // nesting of arrays and objects
+	Keys     int // members of one object
+	Elements int // elements of one array
+	Values   int // values in the whole document
+	String   int // bytes of one string
 }
 
 // DefaultLimits are those of a listener that sets none.
-var DefaultLimits = Limits{Depth: 300, Keys: 10_000, Values: 500_000, String: 1 << 20}
+var DefaultLimits = Limits{Depth: 300, Keys: 10_000, Elements: 10_000, Values: 500_000, String: 1 << 20}
 
 // Member is one member of a JSON object: its decoded name and its value's
 // bytes as they came.
@@ -221,8 +222,8 @@ func (s *scanner) array(depth int) error {
 		return nil
 	}
 	for n := 0; ; n++ {
-		if n >= s.l.Keys {
-			return s.large("elements of one array", s.l.Keys)
+		if n >= s.l.Elements {
+			return s.large("elements of one array", s.l.Elements)
 		}
 		s.space()
 		if err := s.value(depth); err != nil {

@@ -79,7 +79,7 @@ func ParseInt(raw []byte) (int64, error) {
 	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
 		return n, nil
 	}
-	f, err := strconv.ParseFloat(text, 64)
+	f, err := parseDecimal(text)
 	if err != nil || f != math.Trunc(f) || math.Abs(f) > 1<<53 {
 		return 0, errors.New("must be a whole number")
 	}
@@ -97,11 +97,20 @@ func ParseFloat(raw []byte) (float64, error) {
 	case raw[0] == 't' || raw[0] == 'f' || raw[0] == '{' || raw[0] == '[':
 		return 0, wrong("a number", raw)
 	}
-	f, err := strconv.ParseFloat(text, 64)
-	if err != nil || math.IsInf(f, 0) || math.IsNaN(f) {
+	f, err := parseDecimal(text)
+	if err != nil {
 		return 0, errors.New("must be a number")
 	}
 	return f, nil
+}
+
+// parseDecimal reads a decimal number as JSON knows it: none of the hexadecimal,
+// underscored and infinite numbers that strconv would take.
+func parseDecimal(text string) (float64, error) {
+	if strings.ContainsFunc(text, func(r rune) bool { return (r < '0' || r > '9') && !strings.ContainsRune("+-.eE", r) }) {
+		return 0, strconv.ErrSyntax
+	}
+	return strconv.ParseFloat(text, 64)
 }
 
 // ParseStrings reads a list of strings: an array, or a comma-separated string.
@@ -191,7 +200,7 @@ func ParseMap(raw []byte) (map[string]string, error) {
 
 // eachElement calls fn for every element of a well-formed array.
 func eachElement(raw []byte, fn func([]byte) error) error {
-	s := scanner{b: raw, l: Limits{Depth: math.MaxInt, Keys: math.MaxInt, Values: math.MaxInt, String: math.MaxInt}}
+	s := scanner{b: raw, l: Limits{Depth: math.MaxInt, Keys: math.MaxInt, Elements: math.MaxInt, Values: math.MaxInt, String: math.MaxInt}}
 	s.i = 1
 	s.space()
 	if s.i < len(raw) && raw[s.i] == ']' {
@@ -257,11 +266,11 @@ func ParseDurationText(text string) (time.Duration, error) {
 	if text == "" {
 		return 0, nil
 	}
-	if f, err := strconv.ParseFloat(text, 64); err == nil {
+	if f, err := parseDecimal(text); err == nil {
 		if f < 0 {
 			return 0, errors.New("must not be negative")
 		}
-		if !(f <= maxSeconds) {
+		if f > maxSeconds {
 			return 0, errors.New("must be at most 100 years")
 		}
 		return time.Duration(f * float64(time.Second)), nil
@@ -286,7 +295,7 @@ func ParseDurationText(text string) (time.Duration, error) {
 		return 0, errDuration
 	case d < 0:
 		return 0, errors.New("must not be negative")
-	case d+days > maxSeconds*time.Second:
+	case d > maxSeconds*time.Second-days: // the sum could overflow
 		return 0, errors.New("must be at most 100 years")
 	}
 	return d + days, nil
