@@ -131,7 +131,12 @@ func (x *exchange) header(name string) string {
 
 // admit authenticates and authorises. Nothing is parsed before the caller is
 // known, so that a stranger's request is cheap to refuse.
-func (x *exchange) admit(ctx context.Context) error {
+func (x *exchange) admit(ctx context.Context) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = x.panicked(p)
+		}
+	}()
 	if x.endpoint != nil && x.endpoint.RootOnly && x.req.Namespace.ID != store.RootNamespace {
 		return errDenied
 	}
@@ -246,8 +251,7 @@ func (x *exchange) missing() error {
 func (x *exchange) handle(ctx context.Context) (reply *route.Reply, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			x.g.Log.Error("panic in a handler", "request", x.req.ID, "path", x.req.Path, "panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
-			reply, err = nil, fault.New(fault.Internal, "")
+			reply, err = nil, x.panicked(p)
 		}
 	}()
 	if x.entry != nil && x.call.Full == responsePath && x.entry.Policies[0] == policy.ResponseWrappingName && len(x.entry.Policies) == 1 {
@@ -270,6 +274,13 @@ func (x *exchange) handle(ctx context.Context) (reply *route.Reply, err error) {
 		return x.grant(ctx, instance, reply)
 	}
 	return reply, nil
+}
+
+// panicked turns a panic into an error. Its text may hold a secret, so only its
+// type and where it happened are logged.
+func (x *exchange) panicked(p any) error {
+	x.g.Log.Error("panic in a handler", "request", x.req.ID, "path", x.req.Path, "panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+	return fault.New(fault.Internal, "")
 }
 
 // responsePath is where older clients read what is wrapped.
