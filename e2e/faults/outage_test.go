@@ -3,8 +3,12 @@ package faults_test
 import (
 	"net/http"
 	"slices"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/cofferhq/coffer/internal/pgtest"
 )
@@ -22,7 +26,7 @@ func TestDeadDatabase(t *testing.T) {
 		away, back func(*pgtest.Server)
 	}{
 		{"stopped", (*pgtest.Server).Stop, (*pgtest.Server).Start},
-		{"hanging", (*pgtest.Server).Freeze, (*pgtest.Server).Thaw},
+		{"hanging", func(s *pgtest.Server) { s.Freeze(); signalSessions(t, sessions, syscall.SIGSTOP) }, func(s *pgtest.Server) { signalSessions(t, sessions, syscall.SIGCONT); s.Thaw() }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel() // most of the time is spent waiting
@@ -37,7 +41,7 @@ func TestDeadDatabase(t *testing.T) {
 			vanished := leases[7].user
 			dead.Exec(`DROP ROLE "` + vanished + `"`)
 
-			c.away(dead)
+			back := c.away(t, dead)
 			a := n.call(http.MethodPost, "auth/token/revoke", n.Root, object{"token": holder}).must(t, 204)
 			if a.Took > time.Second {
 				t.Errorf("revoking the token took %v", a.Took)
@@ -51,7 +55,7 @@ func TestDeadDatabase(t *testing.T) {
 				t.Errorf("the lease is there while its user may be: %t (%v)", alive, err)
 			}
 
-			c.back(dead)
+			back()
 			eventually(t, patience, "every user is gone", func() bool { return len(dead.Roles("v-")) == 0 })
 			eventually(t, patience, "every lease is gone", func() bool {
 				return !slices.ContainsFunc(leases, func(c credential) bool {
@@ -63,6 +67,34 @@ func TestDeadDatabase(t *testing.T) {
 			n.readRows().audit(t)
 		})
 	}
+}
+
+// hang makes a database accept connections and statements and answer none.
+func hang(t *testing.T, pg *pgtest.Server) (back func()) {
+	t.Helper()
+	conn := pg.Conn()
+	defer conn.Close(background())
+	rows, err := conn.Query(background(), "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sessions, err := pgx.CollectRows(rows, pgx.RowTo[int])
+	if err != nil {
+		t.Fatal(err)
+	}
+	signal := func(s syscall.Signal) {
+		for _, pid := range sessions {
+			_ = syscall.Kill(pid, s) // it may have ended meanwhile
+		}
+	}
+	pg.Freeze()
+	signal(syscall.SIGSTOP)
+	back = sync.OnceFunc(func() {
+		signal(syscall.SIGCONT)
+		pg.Thaw()
+	})
+	t.Cleanup(back)
+	return back
 }
 
 // newHolder makes a token that may ask for database users.

@@ -1,5 +1,7 @@
 package postgres
 
+import "net"
+
 // Render exposes render for property tests.
 func Render(statements []string, name, password, expiration string) (string, error) {
 	return render(statements, values{name: name, password: password, expiration: expiration})
@@ -21,3 +23,6 @@ func Blank(statements []string) bool { return blank(statements) }
 func SCRAMVerifier(password string, salt []byte, iterations int) (string, error) {
 	return scramVerifierWith(password, salt, iterations)
 }
+
+// Readable exposes readable.
+func Readable(c net.Conn) bool { return readable(c) }

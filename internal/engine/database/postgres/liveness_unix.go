@@ -22,11 +22,13 @@ func readable(c net.Conn) bool {
 		return true
 	}
 	waiting := false
-	err = raw.Read(func(fd uintptr) bool {
+	// Not raw.Read, which waits for its turn: after a write that was slow, pgx
+	// leaves a reader behind that waits for the server's next word, and an idle
+	// connection's server has none.
+	err = raw.Control(func(fd uintptr) {
 		var b [1]byte
 		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 		waiting = err != syscall.EAGAIN && err != syscall.EWOULDBLOCK && err != syscall.EINTR
-		return true
 	})
 	return waiting || err != nil
 }
