@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +28,9 @@ const (
 	perQueue = 8
 	// busyQueues bounds how many queues are worked on at a time.
 	busyQueues = 64
+	// longestWait bounds how long the scheduler trusts its reckoning of when the
+	// next item is due: the wall clock may be set, or the machine suspended.
+	longestWait = time.Minute
 )
 
 // Handler does what an item's end calls for, and removes the item's row in a
@@ -51,6 +56,7 @@ type Scheduler struct {
 	heads map[store.MountID]time.Time // guarded by mu: earliest known time of each queue
 	busy  map[store.MountID]bool      // guarded by mu: queues being worked on
 	wake  chan struct{}               // one slot: heads changed or a queue became idle
+	stale atomic.Bool                 // the store's whole state was replaced: heads are to be read anew
 
 	failures, done atomic.Int64
 }
@@ -77,10 +83,13 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	defer stop()
 	var workers sync.WaitGroup
 	defer workers.Wait()
-	if err := s.load(ctx); err != nil {
-		return err
-	}
+	s.stale.Store(true)
 	for {
+		if s.stale.Swap(false) {
+			if err := s.load(ctx); err != nil {
+				return err
+			}
+		}
 		wait := s.start(ctx, &workers)
 		select {
 		case <-ctx.Done():
@@ -113,6 +122,11 @@ func (s *Scheduler) load(ctx context.Context) error {
 
 // watch learns of new items from the change feed.
 func (s *Scheduler) watch(c store.Commit) {
+	if c.Reset {
+		s.stale.Store(true)
+		s.signal()
+		return
+	}
 	for i := range c.Changes {
 		ch := &c.Changes[i]
 		if ch.Value == nil || ch.Key.Mount() != store.System || ch.Key.Kind() != store.KindDue {
@@ -150,7 +164,7 @@ func (s *Scheduler) start(ctx context.Context, workers *sync.WaitGroup) time.Dur
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.clock.Now()
-	wait := time.Hour
+	wait := longestWait
 	for q, at := range s.heads {
 		switch {
 		case s.busy[q]:
@@ -164,7 +178,8 @@ func (s *Scheduler) start(ctx context.Context, workers *sync.WaitGroup) time.Dur
 	return wait
 }
 
-// work handles a queue's due items until none is left.
+// work handles a queue's due items until none is left, or until nothing that it
+// does makes a difference.
 func (s *Scheduler) work(ctx context.Context, q store.MountID) {
 	defer func() {
 		s.mu.Lock()
@@ -172,6 +187,7 @@ func (s *Scheduler) work(ctx context.Context, q store.MountID) {
 		s.mu.Unlock()
 		s.signal()
 	}()
+	var first Item
 	for ctx.Err() == nil {
 		due, err := s.due(ctx, q)
 		if err != nil {
@@ -184,10 +200,20 @@ func (s *Scheduler) work(ctx context.Context, q store.MountID) {
 		if len(due) == 0 {
 			return
 		}
-		s.handle(ctx, due)
+		if due[0].Item == first {
+			s.log.Error("a due item stays although it was handled", "queue", uint64(q), "class", string(first.Class))
+			s.retryQueue(q)
+			return
+		}
+		first = due[0].Item
+		if !s.handle(ctx, due) {
+			s.retryQueue(q)
+			return
+		}
 	}
 }
 
+// retryQueue has a queue looked at again soon, not at once.
 func (s *Scheduler) retryQueue(q store.MountID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -217,7 +243,10 @@ func (s *Scheduler) due(ctx context.Context, q store.MountID) ([]dueItem, error)
 	return due, err
 }
 
-func (s *Scheduler) handle(ctx context.Context, due []dueItem) {
+// handle hands items to their handlers. It reports false if an item that failed
+// could not be postponed either: storage takes no writes now.
+func (s *Scheduler) handle(ctx context.Context, due []dueItem) (moved bool) {
+	moved = true
 	byClass := map[Class][]dueItem{}
 	for _, it := range due {
 		byClass[it.Class] = append(byClass[it.Class], it)
@@ -231,8 +260,9 @@ func (s *Scheduler) handle(ctx context.Context, due []dueItem) {
 		if b, ok := h.(BatchHandler); ok && s.handleBatch(ctx, b, items) {
 			continue
 		}
-		s.handleEach(ctx, h, items)
+		moved = s.handleEach(ctx, h, items) && moved
 	}
+	return moved
 }
 
 type refuse struct{}
@@ -244,7 +274,7 @@ func (s *Scheduler) handleBatch(ctx context.Context, h BatchHandler, items []due
 	for i := range items {
 		plain[i] = items[i].Item
 	}
-	if err := h.ExpireBatch(ctx, plain); err != nil {
+	if err := guarded(func() error { return h.ExpireBatch(ctx, plain) }); err != nil {
 		s.log.Warn("ending a batch, trying its items one by one", "error", err)
 		return false
 	}
@@ -252,39 +282,57 @@ func (s *Scheduler) handleBatch(ctx context.Context, h BatchHandler, items []due
 	return true
 }
 
-func (s *Scheduler) handleEach(ctx context.Context, h Handler, items []dueItem) {
+// guarded turns a panic into an error: an item that makes its engine panic must
+// not end the server, again at each start.
+func guarded(fn func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return fn()
+}
+
+func (s *Scheduler) handleEach(ctx context.Context, h Handler, items []dueItem) (moved bool) {
 	var wg sync.WaitGroup
+	var stuck atomic.Bool
 	slots := make(chan struct{}, perQueue)
 	for _, it := range items {
 		select {
 		case slots <- struct{}{}:
 		case <-ctx.Done():
 			wg.Wait()
-			return
+			return false
 		}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			s.handleOne(ctx, h, it)
+			if !s.handleOne(ctx, h, it) {
+				stuck.Store(true)
+			}
 		})
 	}
 	wg.Wait()
+	return !stuck.Load()
 }
 
-func (s *Scheduler) handleOne(ctx context.Context, h Handler, it dueItem) {
-	err := h.Expire(ctx, it.Item)
+func (s *Scheduler) handleOne(ctx context.Context, h Handler, it dueItem) (moved bool) {
+	err := guarded(func() error { return h.Expire(ctx, it.Item) })
 	if err == nil {
 		s.done.Add(1)
-		return
+		return true
 	}
 	if ctx.Err() != nil {
-		return
+		return false
 	}
 	s.failures.Add(1)
 	s.log.Warn("ending failed, will be tried again", "class", string(it.Class), "queue", uint64(it.Queue), "attempts", it.Attempts+1, "error", err)
-	if err := s.postpone(ctx, it, err); err != nil && ctx.Err() == nil {
-		s.log.Error("postponing a due item", "error", err)
-		s.retryQueue(it.Queue)
+	if err := s.postpone(ctx, it, err); err != nil {
+		if ctx.Err() == nil {
+			s.log.Error("postponing a due item", "error", err)
+		}
+		return false
 	}
+	return true
 }
 
 // postpone moves an item to its next attempt, unless the handler or a request

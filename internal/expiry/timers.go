@@ -87,7 +87,7 @@ func (h timerHandler) Expire(ctx context.Context, it Item) error {
 		return err
 	}
 	if live {
-		if err := h.fire(ctx, it.Queue, name); err != nil {
+		if err := h.call(ctx, it.Queue, name); err != nil {
 			return err
 		}
 	}
@@ -102,6 +102,16 @@ func (h timerHandler) Expire(ctx context.Context, it Item) error {
 		return Remove(tx, it)
 	})
 	return err
+}
+
+// fireLimit bounds one call of an instance, so that one that hangs does not
+// hold up its mount's queue for ever.
+const fireLimit = 10 * time.Minute
+
+func (h timerHandler) call(ctx context.Context, mount store.MountID, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, fireLimit)
+	defer cancel()
+	return h.fire(ctx, mount, name)
 }
 
 func (h timerHandler) live(ctx context.Context, it Item, name, mark string) (bool, error) {
