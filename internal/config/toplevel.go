@@ -52,8 +52,8 @@ func (d *decoder) topLevel() keys {
 		"log_rotate_duration":  duration(&c.Log.RotateDuration),
 		"log_rotate_max_files": integer(&c.Log.RotateMaxFiles),
 
-		"raw_storage_endpoint":                flag(&c.RawStorageEndpoint),
-		"introspection_endpoint":              flag(&c.IntrospectionEndpoint),
+		"raw_storage_endpoint":                noted(&c.RawStorageEndpoint, "sys/raw is not served: what it would show is sealed row by row, and reading it goes around policies"),
+		"introspection_endpoint":              noted(&c.IntrospectionEndpoint, "sys/internal/inspect is not served"),
 		"unsafe_allow_api_audit_creation":     flag(&c.AllowAPIAuditCreation),
 		"enable_response_header_hostname":     flag(&c.HostnameHeader),
 		"enable_response_header_raft_node_id": flag(&c.NodeIDHeader),

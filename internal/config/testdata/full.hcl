@@ -92,7 +92,6 @@ pid_file          = "/run/coffer.pid"
 
 unsafe_allow_api_audit_creation = true
 enable_response_header_hostname = true
-raw_storage_endpoint            = true
 
 telemetry {
   prometheus_retention_time = "12h"
