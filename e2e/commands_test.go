@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -25,6 +26,8 @@ type command = func(ts *testscript.TestScript, neg bool, args []string)
 
 // commands are those that stories have besides testscript's own.
 func commands(pg *pgtest.Server) map[string]command {
+	port := ports()
+	dev := func(ts *testscript.TestScript, _ bool, _ []string) { dev(ts, port) }
 	return map[string]command{
 		"port":       port,
 		"cert":       cert,
@@ -48,20 +51,30 @@ func usage(ts *testscript.TestScript, args []string, least int, text string) {
 	}
 }
 
-// port sets variables to free ports.
-func port(ts *testscript.TestScript, _ bool, args []string) {
-	usage(ts, args, 1, "port VAR...")
-	for _, name := range args {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		ts.Check(err)
-		defer l.Close() // after all are chosen, so that they differ
-		ts.Setenv(name, strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
+// ports returns the command that sets variables to free ports. It gives no port
+// twice, as stories run at the same time and use theirs later.
+func ports() command {
+	var given sync.Map
+	return func(ts *testscript.TestScript, _ bool, args []string) {
+		usage(ts, args, 1, "port VAR...")
+		for _, name := range args {
+			for {
+				l, err := net.Listen("tcp", "127.0.0.1:0")
+				ts.Check(err)
+				port := l.Addr().(*net.TCPAddr).Port
+				ts.Check(l.Close())
+				if _, twice := given.LoadOrStore(port, true); !twice {
+					ts.Setenv(name, strconv.Itoa(port))
+					break
+				}
+			}
+		}
 	}
 }
 
 // dev prepares the environment for a development server that the story starts
 // in the background at $VAULT_ADDR, as it is not to run at the usual port.
-func dev(ts *testscript.TestScript, _ bool, _ []string) {
+func dev(ts *testscript.TestScript, port command) {
 	port(ts, false, []string{"PORT"})
 	addr := "127.0.0.1:" + ts.Getenv("PORT")
 	ts.Setenv("VAULT_DEV_LISTEN_ADDRESS", addr)
