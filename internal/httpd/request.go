@@ -156,6 +156,9 @@ func (l *Listener) readBody(r *http.Request, verb route.Verb) ([]byte, error) {
 	// curl calls a body a form unless told otherwise, and people send JSON with
 	// it: a form of fields does not begin with a brace.
 	if kind == "application/x-www-form-urlencoded" && !bytes.HasPrefix(bytes.TrimLeft(buf.Bytes(), " \t\r\n"), []byte("{")) {
+		if buf.Len() > maxForm {
+			return nil, fault.Newf(fault.TooLarge, "a form has at most %d bytes; send larger bodies as JSON", maxForm)
+		}
 		return formObject(buf.String())
 	}
 	return buf.Bytes(), nil
@@ -167,6 +170,10 @@ func readKind(err error) fault.Kind {
 	}
 	return fault.Invalid
 }
+
+// maxForm is the longest form that is read, in bytes. A form is copied while it
+// is decoded, unlike JSON.
+const maxForm = 10 << 20
 
 // formObject writes a form's fields as a JSON object; of a repeated field the
 // first counts.
