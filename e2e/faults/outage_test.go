@@ -22,11 +22,11 @@ const patience = 40 * time.Second
 // happened, and when the database is back every user goes.
 func TestDeadDatabase(t *testing.T) {
 	for _, c := range []struct {
-		name       string
-		away, back func(*pgtest.Server)
+		name string
+		away func(t *testing.T, s *pgtest.Server) (back func())
 	}{
-		{"stopped", (*pgtest.Server).Stop, (*pgtest.Server).Start},
-		{"hanging", func(s *pgtest.Server) { s.Freeze(); signalSessions(t, sessions, syscall.SIGSTOP) }, func(s *pgtest.Server) { signalSessions(t, sessions, syscall.SIGCONT); s.Thaw() }},
+		{"stopped", func(_ *testing.T, s *pgtest.Server) func() { s.Stop(); return s.Start }},
+		{"hanging", hang},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel() // most of the time is spent waiting
