@@ -277,14 +277,15 @@ func listenUnix(c config.Listener) (net.Listener, error) {
 }
 
 func ownSocket(c config.Listener) error {
+	mode := uint64(0o600) // whatever the process's umask is
 	if c.Socket.Mode != "" {
-		mode, err := strconv.ParseUint(c.Socket.Mode, 8, 32)
-		if err != nil {
+		var err error
+		if mode, err = strconv.ParseUint(c.Socket.Mode, 8, 32); err != nil {
 			return fmt.Errorf("socket_mode: %w", err)
 		}
-		if err := os.Chmod(c.Address, os.FileMode(mode)); err != nil {
-			return err
-		}
+	}
+	if err := os.Chmod(c.Address, os.FileMode(mode)); err != nil {
+		return err
 	}
 	uid, gid := -1, -1
 	if c.Socket.User != "" {
