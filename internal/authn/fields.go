@@ -130,13 +130,21 @@ func cleanPolicy(name string) (string, error) {
 	return strings.ToLower(trimmed), nil
 }
 
+// mappedBits is the length of the prefix ::ffff:0:0, which is followed by an
+// IPv4 address.
+const mappedBits = 96
+
 // CleanCIDRs checks a list of address blocks; a bare address is the block of
-// itself.
+// itself. A block of IPv4 addresses that is written as IPv6 becomes the block
+// that it means: clients' addresses are compared as IPv4.
 func CleanCIDRs(blocks []string) ([]string, error) {
 	list := make([]string, 0, len(blocks))
 	for _, text := range blocks {
 		text = strings.TrimSpace(text)
-		if _, err := netip.ParsePrefix(text); err == nil {
+		if p, err := netip.ParsePrefix(text); err == nil {
+			if p.Addr().Is4In6() && p.Bits() >= mappedBits {
+				text = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-mappedBits).String()
+			}
 			list = append(list, text)
 			continue
 		}
