@@ -13,6 +13,7 @@ import (
 	"github.com/cofferhq/coffer/internal/identity"
 	"github.com/cofferhq/coffer/internal/mount"
 	"github.com/cofferhq/coffer/internal/policy"
+	"github.com/cofferhq/coffer/internal/quota"
 	"github.com/cofferhq/coffer/internal/route"
 	"github.com/cofferhq/coffer/internal/store"
 	"github.com/cofferhq/coffer/internal/token"
@@ -34,6 +35,7 @@ type exchange struct {
 	acl      *policy.ACL
 	decision policy.Decision
 	lastUse  bool
+	quota    *quota.Check // nil if no rate limit binds the request
 
 	requestRecord audit.Request
 	auth          audit.Auth
@@ -61,7 +63,7 @@ func (g *Gate) Serve(ctx context.Context, req *Request) Answer {
 			g.Log.Error("revoking a token after its last use", "request", req.ID, "error", rerr)
 		}
 	}
-	a := Answer{Err: err, Reply: reply, Endpoint: x.endpoint, Warnings: x.call.Warnings(), MountType: x.call.Mount.Type}
+	a := Answer{Err: err, Reply: reply, Endpoint: x.endpoint, Warnings: x.call.Warnings(), MountType: x.call.Mount.Type, Headers: x.quota.Headers()}
 	if x.endpoint != nil {
 		a.Flat = x.endpoint.Flat
 	}
@@ -71,8 +73,11 @@ func (g *Gate) Serve(ctx context.Context, req *Request) Answer {
 func (x *exchange) run(ctx context.Context) (*route.Reply, error) {
 	x.find()
 	x.begin()
+	if err := x.throttle(); err != nil {
+		return nil, x.turnAway(ctx, err)
+	}
 	if err := x.admit(ctx); err != nil {
-		return nil, x.refuse(ctx, err)
+		return nil, x.turnAway(ctx, err)
 	}
 	if x.req.Help {
 		return x.help()
@@ -142,7 +147,10 @@ func (x *exchange) admit(ctx context.Context) (err error) {
 	}
 	if x.endpoint != nil && (x.endpoint.Public || x.req.Open) && !x.req.Help {
 		x.call.Open = x.req.Open
-		return x.parse()
+		if err := x.parse(); err != nil {
+			return err
+		}
+		return x.throttleLogin(ctx)
 	}
 	if x.endpoint == nil && x.match.Public {
 		return nil // an unsupported operation of a path that everybody knows
@@ -168,6 +176,13 @@ func (x *exchange) authenticate(ctx context.Context) error {
 		return errDenied
 	}
 	e, err := x.g.Tokens.Authenticate(ctx, x.req.Token)
+	entity := ""
+	if err == nil {
+		entity = e.EntityID
+	}
+	if lerr := x.quota.Entity(entity); lerr != nil {
+		return lerr
+	}
 	if err != nil {
 		return err
 	}
@@ -261,6 +276,11 @@ func (x *exchange) handle(ctx context.Context) (reply *route.Reply, err error) {
 	if err != nil {
 		return nil, err
 	}
+	release, err := x.reserve(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	if x.endpoint.Login {
 		return x.login(ctx, instance)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/cofferhq/coffer/internal/lockout"
 	"github.com/cofferhq/coffer/internal/mount"
 	"github.com/cofferhq/coffer/internal/policy"
+	"github.com/cofferhq/coffer/internal/quota"
 	"github.com/cofferhq/coffer/internal/route"
 	"github.com/cofferhq/coffer/internal/store"
 	"github.com/cofferhq/coffer/internal/token"
@@ -31,6 +32,7 @@ type Config struct {
 	Wrapping *wrap.Store
 	Audit    *audit.Broker
 	Lockout  *lockout.Store
+	Quotas   *quota.Store
 }
 
 // Gate serves requests while the server is unsealed.

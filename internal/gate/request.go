@@ -51,6 +51,8 @@ type Answer struct {
 	Warnings []string
 	// MountType is that of the mount that was addressed, "" if there is none.
 	MountType string
+	// Headers are response headers, those of rate limits.
+	Headers map[string]string
 	// Flat repeats the members of data at the top.
 	Flat bool
 }

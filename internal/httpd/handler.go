@@ -157,6 +157,9 @@ func (l *Listener) serve(ctx context.Context, w http.ResponseWriter, r *http.Req
 	}
 	began := l.Clock.Now()
 	a := g.Serve(ctx, req)
+	for name, value := range a.Headers {
+		w.Header().Set(name, value)
+	}
 	status := 0
 	if a.Err != nil {
 		status = l.fail(w, r, id, a.Err)

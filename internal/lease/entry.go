@@ -40,6 +40,15 @@ func leaseKey(ns store.NamespaceID, id string) store.Key {
 	return store.NewKey(ns, store.System, store.KindLease, strings.Split(id, "/")...)
 }
 
+// Under returns the key above all leases of a path in whole segments; "" is the
+// whole namespace.
+func Under(ns store.NamespaceID, path string) store.Key {
+	if path == "" {
+		return store.NewKey(ns, store.System, store.KindLease)
+	}
+	return leaseKey(ns, path)
+}
+
 func ownerKey(owner []byte) store.Key {
 	return store.NewKey(store.RootNamespace, store.System, store.KindLeaseOwner, string(owner))
 }

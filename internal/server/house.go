@@ -20,6 +20,7 @@ import (
 	"github.com/cofferhq/coffer/internal/lockout"
 	"github.com/cofferhq/coffer/internal/mount"
 	"github.com/cofferhq/coffer/internal/policy"
+	"github.com/cofferhq/coffer/internal/quota"
 	"github.com/cofferhq/coffer/internal/route"
 	"github.com/cofferhq/coffer/internal/settings"
 	"github.com/cofferhq/coffer/internal/store"
@@ -43,6 +44,7 @@ type house struct {
 	mounts   *mount.Table
 	expiry   *expiry.Scheduler
 	settings *settings.Store
+	quotas   *quota.Store
 
 	stop  context.CancelFunc
 	tasks sync.WaitGroup
@@ -120,6 +122,9 @@ func (h *house) open(ctx context.Context) (err error) {
 	if err = h.openSettings(ctx); err != nil {
 		return err
 	}
+	if err = h.openQuotas(ctx); err != nil {
+		return err
+	}
 	if tables[mount.SystemType], err = route.NewTable(h.system(wrapping, locks)); err != nil {
 		return err
 	}
@@ -128,7 +133,7 @@ func (h *house) open(ctx context.Context) (err error) {
 	})
 	h.gate = gate.New(gate.Config{
 		Store: b, Clock: s.clock, Log: h.log, Mounts: h.mounts, Tokens: h.tokens, Leases: h.leases,
-		Policies: h.policies, Identity: h.identity, Wrapping: wrapping, Audit: h.audit, Lockout: locks,
+		Policies: h.policies, Identity: h.identity, Wrapping: wrapping, Audit: h.audit, Lockout: locks, Quotas: h.quotas,
 	})
 	return nil
 }
@@ -162,7 +167,7 @@ func (h *house) close() {
 			h.stop()
 		}
 		h.tasks.Wait()
-		for _, noun := range []interface{ Close() }{closer(h.mounts != nil, h.mounts), closer(h.tokens != nil, h.tokens), closer(h.identity != nil, h.identity), closer(h.policies != nil, h.policies), closer(h.settings != nil, h.settings)} {
+		for _, noun := range []interface{ Close() }{closer(h.mounts != nil, h.mounts), closer(h.tokens != nil, h.tokens), closer(h.identity != nil, h.identity), closer(h.policies != nil, h.policies), closer(h.settings != nil, h.settings), closer(h.quotas != nil, h.quotas)} {
 			if noun != nil {
 				noun.Close()
 			}
@@ -179,7 +184,10 @@ func closer[T interface{ Close() }](ok bool, v T) interface{ Close() } {
 
 // forget removes what is kept about a mount that goes.
 func forget(tx store.Txn, e *mount.Entry) error {
-	return lockout.ForgetMount(tx, e.NS, e.Accessor)
+	if err := lockout.ForgetMount(tx, e.NS, e.Accessor); err != nil {
+		return err
+	}
+	return quota.ForgetMount(tx, e.ID)
 }
 
 // leasesOf gives the token noun the lease noun, which is made after it.

@@ -20,6 +20,7 @@ import (
 	"github.com/cofferhq/coffer/internal/mount"
 	"github.com/cofferhq/coffer/internal/openapi"
 	"github.com/cofferhq/coffer/internal/policy"
+	"github.com/cofferhq/coffer/internal/quota"
 	"github.com/cofferhq/coffer/internal/route"
 	"github.com/cofferhq/coffer/internal/settings"
 	"github.com/cofferhq/coffer/internal/store"
@@ -43,6 +44,7 @@ func (h *house) system(wrapping *wrap.Store, locks *lockout.Store) []route.Endpo
 		route.Bind(locks, lockout.Routes),
 		route.Bind(tools.New(rand.Reader), tools.Routes),
 		route.Bind(h.settings, settings.Routes),
+		route.Bind(h.quotas, quota.Routes),
 		route.Bind(h.diagnosis(), diag.Routes),
 		route.Bind(catalog.New(s.plugins(), reloads{h}), catalog.Routes),
 		route.Bind(specs, openapi.Routes),

@@ -1,0 +1,36 @@
+package server
+
+import (
+	"context"
+	"strings"
+
+	"github.com/cofferhq/coffer/internal/fault"
+	"github.com/cofferhq/coffer/internal/lease"
+	"github.com/cofferhq/coffer/internal/quota"
+	"github.com/cofferhq/coffer/internal/route"
+	"github.com/cofferhq/coffer/internal/store"
+)
+
+// openQuotas opens the quotas over the mounts.
+func (h *house) openQuotas(ctx context.Context) (err error) {
+	h.quotas, err = quota.New(ctx, quota.Config{
+		Store: h.barrier, Clock: h.s.clock, Log: h.log, Place: h.quotaPlace, Leases: lease.Under,
+		Mount: func(id store.MountID) (route.Mount, bool) {
+			m, err := h.mounts.ByID(id)
+			if err != nil {
+				return route.Mount{}, false
+			}
+			return *m.Mount(), true
+		},
+	})
+	return err
+}
+
+// quotaPlace finds the mount that a quota's path is in.
+func (h *house) quotaPlace(_ context.Context, ns route.Namespace, path string) (quota.Place, error) {
+	m, rest, ok := h.mounts.Resolve(ns.ID, path)
+	if !ok {
+		return quota.Place{}, fault.Newf(fault.Invalid, "no mount at %q, nor above it", strings.TrimSuffix(path, "/"))
+	}
+	return quota.Place{Namespace: ns.Path, NS: ns.ID, Mount: m.Mount().ID, Rest: rest}, nil
+}
