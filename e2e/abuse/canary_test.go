@@ -181,7 +181,7 @@ func TestG4_G5_ValuesAndTokensAreHashed(t *testing.T) {
 	w.user("ann", canary+"-pw", nil)
 	login := w.MustAs("", http.StatusOK, http.MethodPost, "auth/userpass/login/ann", map[string]any{"password": canary + "-pw"})
 	w.Do(http.MethodPost, "auth/userpass/login/ann", "", map[string]any{"password": canary + "-wrong"})
-	child, accessor := w.create(map[string]any{"policies": []string{"default"}, "meta": map[string]string{"k": canary}})
+	child, accessor := w.create(map[string]any{"policies": []string{"default"}})
 	w.Must(http.StatusOK, http.MethodPost, "auth/token/lookup", map[string]any{"token": child})
 	w.Must(http.StatusOK, http.MethodPost, "auth/token/lookup-accessor", map[string]any{"accessor": accessor})
 	w.Must(http.StatusOK, http.MethodPost, "auth/token/renew", map[string]any{"token": child})
@@ -375,4 +375,3 @@ func restless(e endpoint) bool {
 	}
 	return false
 }
-

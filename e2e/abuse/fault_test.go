@@ -17,10 +17,11 @@ import (
 // faulty is an engine and an auth method that misbehave as tests want.
 type faulty struct {
 	mu       sync.Mutex
-	down     bool     // guarded by mu: revocations fail
-	attempts int      // guarded by mu: revocations tried
-	revoked  []string // guarded by mu: payloads of revocations that succeeded
-	panics   string   // guarded by mu: where the engine panics
+	down     bool               // guarded by mu: revocations fail
+	attempts int                // guarded by mu: revocations tried
+	revoked  []string           // guarded by mu: payloads of revocations that succeeded
+	panics   string             // guarded by mu: where the engine panics
+	limits   engine.RenewLimits // what a role allows now; set before requests
 }
 
 func (f *faulty) set(down bool) {
@@ -70,7 +71,7 @@ func (f *faulty) Revoke(_ context.Context, payload []byte) error {
 // Renew lets every lease be renewed.
 func (f *faulty) Renew(context.Context, []byte, time.Time) (engine.RenewLimits, error) {
 	f.maybePanic("renew")
-	return engine.RenewLimits{}, nil
+	return f.limits, nil
 }
 
 type issueRequest struct {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"net/http"
 	"os"
 	"slices"
@@ -206,7 +207,7 @@ func difference(before, after map[store.Key]string) []string {
 	var list []string
 	note := func(what string, k store.Key) {
 		parts, _ := k.Parts()
-		list = append(list, what+" mount "+hex.EncodeToString([]byte(k)[8:16])+" kind "+hex.EncodeToString([]byte{byte(k.Kind())})+" "+strings.Join(parts, "|"))
+		list = append(list, what+" mount "+hex.EncodeToString([]byte(k)[8:16])+" kind "+hex.EncodeToString([]byte{byte(k.Kind())})+" "+fmt.Sprintf("%.60q", strings.Join(parts, "|")))
 	}
 	for k, v := range after {
 		if old, ok := before[k]; !ok {
@@ -221,6 +222,9 @@ func difference(before, after map[store.Key]string) []string {
 		}
 	}
 	slices.Sort(list)
+	if len(list) > 12 {
+		list = append(list[:12], "…")
+	}
 	return list
 }
 
@@ -299,7 +303,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	limit := time.After(30 * time.Second)
+	limit := time.After(10 * time.Second)
 	for !ok() {
 		select {
 		case <-tick.C:

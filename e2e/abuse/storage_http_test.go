@@ -1,0 +1,447 @@
+package abuse_test
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cofferhq/coffer/internal/clock"
+	"github.com/cofferhq/coffer/internal/config"
+	"github.com/cofferhq/coffer/internal/server/servertest"
+	"github.com/cofferhq/coffer/internal/store"
+	"github.com/cofferhq/coffer/internal/token"
+)
+
+// TestI4_FilesAreTheServersOwn: with a umask of zero, every file that the server
+// makes is its own to read and write and nobody else's.
+func TestI4_FilesAreTheServersOwn(t *testing.T) {
+	old := syscall.Umask(0) // the process's; this test runs alone
+	defer syscall.Umask(old)
+	dir := filepath.Join(t.TempDir(), "data")
+	audit := filepath.Join(t.TempDir(), "logs", "audit.log")
+	if err := os.Mkdir(filepath.Dir(audit), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(t.TempDir(), "coffer.sock")
+	w := newWorld(t, servertest.Options{Dir: dir, Change: func(c *config.Config) {
+		l := c.Listeners[0]
+		l.Type, l.Address, l.TLS.Disabled = "unix", socket, true
+		c.Listeners = append(c.Listeners, l)
+	}})
+	w.Must(http.StatusNoContent, http.MethodPost, "sys/audit/more", map[string]any{"type": "file", "options": map[string]string{"file_path": audit}})
+	for i := range 50 {
+		w.Must(http.StatusOK, http.MethodPost, fmt.Sprintf("secret/data/x%d", i), map[string]any{"data": map[string]string{"k": canary}})
+	}
+	seen := 0
+	look := func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil // the store has tidied up meanwhile
+			}
+			return err
+		}
+		info, err := e.Info()
+		if err != nil {
+			return nil //nolint:nilerr // gone meanwhile
+		}
+		seen++
+		want := fs.FileMode(0o600)
+		if e.IsDir() {
+			want = 0o700
+		}
+		if got := info.Mode().Perm(); got&^want != 0 {
+			t.Errorf("%s has mode %v, want at most %v", filepath.Base(path), got, want)
+		}
+		return nil
+	}
+	for _, root := range []string{dir, audit, w.AuditLog, socket} {
+		if err := filepath.WalkDir(root, look); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if seen < 6 {
+		t.Errorf("only %d files were looked at", seen)
+	}
+}
+
+// TestT1_I2_NothingReadableAtRest looks for secrets, tokens and keys in every
+// byte of the data directory.
+func TestT1_NothingReadableAtRest(t *testing.T) {
+	dir := t.TempDir()
+	w := newWorld(t, servertest.Options{Dir: dir})
+	w.Must(http.StatusOK, http.MethodPost, "secret/data/x", map[string]any{"data": map[string]string{"k": canary}})
+	w.Must(http.StatusNoContent, http.MethodPost, "cubbyhole/x", map[string]string{"k": canary})
+	w.user("ann", canary+"-pw", nil)
+	child, accessor := w.create(map[string]any{"policies": []string{"default"}, "meta": map[string]string{"k": canary}})
+	w.Must(http.StatusOK, http.MethodGet, "secret/data/x", nil, "X-Vault-Wrap-TTL", "1h")
+	secrets := append([]string{canary, child}, w.Keys...)
+	for _, k := range w.Keys {
+		raw, err := base64.StdEncoding.DecodeString(k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		secrets = append(secrets, string(raw))
+	}
+	keys := w.Keys
+	look := func() {
+		err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+			if err != nil || e.IsDir() {
+				return err
+			}
+			b, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			for _, s := range secrets {
+				if strings.Contains(string(b), s) {
+					t.Errorf("%s holds a secret in clear", e.Name())
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.Stop()
+	look()
+	w = openWorld(t, servertest.Options{Dir: dir})
+	w.Keys = keys
+	w.unseal()
+	w.Must(http.StatusOK, http.MethodGet, "secret/data/x", nil)
+	w.Must(http.StatusOK, http.MethodPost, "auth/token/lookup-accessor", map[string]any{"accessor": accessor})
+	w.Stop()
+	look()
+}
+
+// TestI6_SharesSurviveRotations: after each kind of rotation, the shares that
+// are said to be valid unseal and no others do.
+func TestI6_SharesSurviveRotations(t *testing.T) {
+	w := newWorld(t, servertest.Options{})
+	w.Must(http.StatusOK, http.MethodPost, "secret/data/x", map[string]any{"data": map[string]string{"k": "v"}})
+	read := func() {
+		w.Must(http.StatusOK, http.MethodGet, "secret/data/x", nil)
+	}
+	for _, path := range []string{"sys/rotate", "sys/rotate/keyring", "sys/rotate/root"} {
+		if a := w.Do(http.MethodPost, path, servertest.RootToken, nil); a.Status/100 != 2 {
+			t.Fatalf("POST %s: %s", path, a)
+		}
+		w.reseal()
+		read()
+	}
+	old := w.Keys
+	a := w.Must(http.StatusOK, http.MethodPost, "sys/rotate/root/init", map[string]any{"secret_shares": 3, "secret_threshold": 2})
+	nonce := nonceOf(a)
+	for _, k := range old[:2] {
+		a = w.Must(http.StatusOK, http.MethodPost, "sys/rotate/root/update", map[string]any{"key": k, "nonce": nonce})
+	}
+	w.Keys = list(a.Data()["keys_base64"])
+	if len(w.Keys) == 0 {
+		w.Keys = list(a.JSON()["keys_base64"])
+	}
+	if len(w.Keys) != 3 {
+		t.Fatalf("the change of shares gave %s", a)
+	}
+	w.Must(http.StatusNoContent, http.MethodPut, "sys/seal", nil)
+	for _, k := range old[:2] {
+		w.Do(http.MethodPut, "sys/unseal", "", map[string]any{"key": k})
+	}
+	if w.Gate() != nil {
+		t.Error("the old shares unseal after they were replaced")
+	}
+	w.Do(http.MethodPut, "sys/unseal", "", map[string]any{"reset": true})
+	w.unseal()
+	read()
+}
+
+// TestS5_RevocationIsNeverGivenUp keeps an engine down for a day of the clock:
+// its leases are tried again and again, are listed as stuck, hold up no other
+// mount, and end when the engine is back.
+func TestS5_RevocationIsNeverGivenUp(t *testing.T) {
+	clk := clock.NewFake(time.Time{})
+	w := newWorld(t, servertest.Options{Clock: clk})
+	w.Must(http.StatusNoContent, http.MethodPost, "sys/mounts/other", map[string]any{"type": "fault"})
+	var ids []string
+	for i := range 20 {
+		a := w.Must(http.StatusOK, http.MethodGet, fmt.Sprintf("fault/creds/db%d?ttl=1m", i), nil)
+		id, _ := a.JSON()["lease_id"].(string)
+		ids = append(ids, id)
+	}
+	w.Fault.set(true)
+	clk.Advance(2 * time.Minute)
+	eventually(t, "every lease is tried", func() bool { return w.Fault.tried() >= len(ids) })
+	for range 24 * 6 {
+		was := w.Fault.tried()
+		clk.Advance(10 * time.Minute)
+		eventually(t, "leases are tried again", func() bool { return w.Fault.tried() >= was+len(ids) })
+	}
+	a := w.Must(http.StatusOK, http.MethodGet, "sys/leases?type=irrevocable", nil)
+	if n, _ := a.Data()["lease_count"].(float64); int(n) != len(ids) {
+		t.Errorf("listed as stuck: %v, want %d: %s", n, len(ids), a)
+	}
+	if strings.Contains(string(a.Body), "connection refused") {
+		t.Errorf("the cause's own text is shown: %s", a)
+	}
+	w.Must(http.StatusOK, http.MethodPost, "sys/leases/lookup", map[string]any{"lease_id": ids[0]})
+	w.Fault.set(false)
+	clk.Advance(10 * time.Minute)
+	eventually(t, "every lease ends when the engine is back", func() bool {
+		for i := range ids {
+			if !w.Fault.gone(fmt.Sprintf("db%d", i)) {
+				return false
+			}
+		}
+		return true
+	})
+	eventually(t, "nothing is stuck any more", func() bool { return len(w.leases()) == 0 })
+	w.everythingEnds()
+}
+
+// leases are the rows of leases of engines.
+func (w *world) leases() []string {
+	var ids []string
+	for k, v := range w.rows() {
+		if k.Mount() == store.System && k.Kind() == store.KindLease && !strings.Contains(v, `"token"`) {
+			ids = append(ids, k.Last())
+		}
+	}
+	return ids
+}
+
+// TestS6_RevokingTwiceSucceeds: what is gone already is no failure, alone, by
+// prefix and by force, for leases and for tokens.
+func TestS6_RevokingTwiceSucceeds(t *testing.T) {
+	w := newWorld(t, servertest.Options{})
+	id, _ := w.Must(http.StatusOK, http.MethodGet, "fault/creds/x", nil).JSON()["lease_id"].(string)
+	text, accessor := w.create(map[string]any{"policies": []string{"default"}})
+	for range 3 {
+		for path, body := range map[string]map[string]any{
+			"sys/leases/revoke": {"lease_id": id, "sync": true}, "sys/leases/revoke-prefix/fault/creds": {"sync": true}, "sys/leases/revoke-force/fault/creds": {},
+			"auth/token/revoke": {"token": text},
+		} {
+			if a := w.Do(http.MethodPost, path, servertest.RootToken, body); a.Status/100 != 2 {
+				t.Errorf("POST %s: got %s, want success", path, a)
+			}
+		}
+		if a := w.Do(http.MethodPost, "auth/token/revoke-accessor", servertest.RootToken, map[string]any{"accessor": accessor}); a.Status/100 == 5 {
+			t.Errorf("revoking by an accessor that is gone: got %s", a)
+		}
+	}
+	w.everythingEnds()
+}
+
+// TestS7_DamagedTokensAreQuarantined plants rows that no server writes: blank,
+// garbled and endless tokens, an accessor of nothing, and parents in a circle.
+// Each is refused, none makes a walk endless, and the rest works.
+func TestS7_DamagedTokensAreQuarantined(t *testing.T) {
+	clk := clock.NewFake(time.Time{})
+	w := newWorld(t, servertest.Options{Clock: clk})
+	key := func(text string) store.Key {
+		return store.NewKey(store.RootNamespace, store.System, store.KindToken, w.Gate().Tokens.Handle(text))
+	}
+	for what, value := range map[string]string{"blank": "", "garbled": "\x00\x01", "null": "null", "empty": "{}", "list": "[]", "root without a namespace": `{"pol":["root"]}`, "another shape": `{"pol":"root","ns":1}`} {
+		w.update(func(tx store.Txn) error { return tx.Put(key("planted-"+what), []byte(value)) })
+		a := w.Do(http.MethodGet, "auth/token/lookup-self", "planted-"+what, nil)
+		if a.Status/100 == 2 {
+			t.Errorf("a %s row: got %s, want a refusal", what, a)
+		}
+		if a := w.Do(http.MethodPost, "auth/token/revoke", servertest.RootToken, map[string]any{"token": "planted-" + what}); a.Status == 0 {
+			t.Errorf("revoking a %s row: %s", what, a)
+		}
+	}
+	w.update(func(tx store.Txn) error {
+		return tx.Put(store.NewKey(store.RootNamespace, store.System, store.KindAccessor, "stray"), []byte("no such handle"))
+	})
+	w.Must(http.StatusOK, "LIST", "auth/token/accessors", nil)
+	for _, path := range []string{"lookup-accessor", "renew-accessor", "revoke-accessor"} {
+		if a := w.Do(http.MethodPost, "auth/token/"+path, servertest.RootToken, map[string]any{"accessor": "stray"}); a.Status/100 == 5 {
+			t.Errorf("%s of a stray accessor: got %s", path, a)
+		}
+	}
+	w.circle(clk)
+}
+
+// circle makes two tokens each other's parents and has them revoked, and their
+// like expire.
+func (w *world) circle(clk *clock.Fake) {
+	w.t.Helper()
+	pair := func() (a, b string) {
+		a, _ = w.create(map[string]any{"policies": []string{"default"}, "ttl": "10m", "no_parent": true})
+		b, _ = w.create(map[string]any{"policies": []string{"default"}, "ttl": "10m", "no_parent": true})
+		ha, hb := w.Gate().Tokens.Handle(a), w.Gate().Tokens.Handle(b)
+		w.update(func(tx store.Txn) error {
+			for child, parent := range map[string]string{ha: hb, hb: ha} {
+				k := store.NewKey(store.RootNamespace, store.System, store.KindToken, child)
+				e, err := store.GetJSON[token.Entry](tx, k)
+				if err != nil {
+					return err
+				}
+				e.Parent = []byte(parent)
+				if err := store.PutJSON(tx, k, e); err != nil {
+					return err
+				}
+				if err := tx.Put(store.NewKey(store.RootNamespace, store.System, store.KindTokenParent, parent, child), nil); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		return a, b
+	}
+	a, b := pair()
+	w.Must(http.StatusNoContent, http.MethodPost, "auth/token/revoke", map[string]any{"token": a})
+	for _, text := range []string{a, b} {
+		w.MustAs(text, http.StatusForbidden, http.MethodGet, "auth/token/lookup-self", nil)
+	}
+	a, b = pair()
+	w.Must(http.StatusNoContent, http.MethodPost, "auth/token/revoke-orphan", map[string]any{"token": a})
+	w.MustAs(a, http.StatusForbidden, http.MethodGet, "auth/token/lookup-self", nil)
+	a, b = pair()
+	before := w.count(store.KindToken)
+	clk.Advance(11 * time.Minute)
+	eventually(w.t, "a circle of tokens expires", func() bool { return w.count(store.KindToken) <= before-2 })
+	_, _ = a, b
+	w.Must(http.StatusOK, http.MethodGet, "auth/token/lookup-self", nil)
+}
+
+// TestS8_IndexesAgree makes, renews, orphans, revokes and lets expire tokens and
+// leases at random, and after every few steps compares every row with its
+// counterparts.
+func TestS8_IndexesAgree(t *testing.T) {
+	for seed := range uint64(3) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			clk := clock.NewFake(time.Time{})
+			w := newWorld(t, servertest.Options{Clock: clk})
+			w.Policy("all", `path "*" { capabilities = ["create", "read", "update", "delete", "list", "sudo"] }`)
+			random := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a test's choices
+			tokens, leases := []string{servertest.RootToken}, []string{}
+			pick := func(from []string) string { return from[random.IntN(len(from))] }
+			for step := range 400 {
+				as := pick(tokens)
+				switch random.IntN(14) {
+				case 0, 1, 2:
+					body := map[string]any{"policies": []string{"all"}, "ttl": fmt.Sprintf("%dm", 1+random.IntN(60))}
+					switch random.IntN(6) {
+					case 0:
+						body["type"] = "batch"
+					case 1:
+						body["no_parent"] = true
+					case 2:
+						body["num_uses"] = 2
+					case 3:
+						body["period"] = "10m"
+					}
+					if text := auth(w.Do(http.MethodPost, "auth/token/create", as, body), "client_token"); text != "" {
+						tokens = append(tokens, text)
+					}
+				case 3, 4, 5:
+					if id, _ := w.Do(http.MethodGet, fmt.Sprintf("fault/creds/c%d?ttl=%dm", random.IntN(5), 1+random.IntN(60)), as, nil).JSON()["lease_id"].(string); id != "" {
+						leases = append(leases, id)
+					}
+				case 6:
+					w.Do(http.MethodPost, "auth/token/renew", servertest.RootToken, map[string]any{"token": as, "increment": random.IntN(4000)})
+				case 7:
+					if as != servertest.RootToken {
+						w.Do(http.MethodPost, "auth/token/revoke", servertest.RootToken, map[string]any{"token": as})
+					}
+				case 8:
+					if as != servertest.RootToken {
+						w.Do(http.MethodPost, "auth/token/revoke-orphan", servertest.RootToken, map[string]any{"token": as})
+					}
+				case 9, 10:
+					if len(leases) > 0 {
+						w.Do(http.MethodPost, "sys/leases/"+pick([]string{"renew", "revoke"}), as, map[string]any{"lease_id": pick(leases), "increment": random.IntN(4000)})
+					}
+				case 11:
+					w.Do(http.MethodPost, fmt.Sprintf("sys/leases/revoke-%s/fault/creds/c%d", pick([]string{"prefix", "force"}), random.IntN(5)), as, nil)
+				case 12:
+					clk.Advance(time.Duration(random.IntN(300)) * time.Second)
+				case 13:
+					w.Fault.set(random.IntN(3) == 0)
+					w.Do(http.MethodGet, "secret/data/x", as, nil, "X-Vault-Wrap-TTL", "1m")
+				}
+				if step%20 == 19 {
+					w.settled()
+				}
+			}
+			w.Fault.set(false)
+			clk.Advance(48 * time.Hour)
+			eventually(t, "everything has ended", func() bool { return len(w.leases()) == 0 && w.count(store.KindToken) <= 2 })
+			w.settled()
+		})
+	}
+}
+
+// settled waits until the rows agree: what comes due is removed in transactions
+// of its own, which leave items without a record for a moment.
+func (w *world) settled() {
+	w.t.Helper()
+	var last []string
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for range 2000 {
+		if last = w.indexFaults(); len(last) == 0 {
+			return
+		}
+		<-tick.C
+	}
+	w.t.Fatalf("the rows of tokens and leases do not agree: %.6v", last)
+}
+
+// TestS10_SpaceIsReclaimed overwrites a little data many times: the folder stays
+// small.
+func TestS10_SpaceIsReclaimed(t *testing.T) {
+	if testing.Short() {
+		t.Skip("writes for some seconds")
+	}
+	dir := t.TempDir()
+	w := newWorld(t, servertest.Options{Dir: dir, NoAudit: true})
+	const rows, size, rounds = 64, 64 << 10, 30
+	value := make([]byte, size)
+	random := rand.NewChaCha8([32]byte{1})
+	key := func(i int) store.Key {
+		return store.NewKey(store.RootNamespace, 99, 1, fmt.Sprint(i))
+	}
+	for range rounds {
+		for i := 0; i < rows; i += 8 {
+			_, err := w.Gate().Store.Update(context.Background(), func(tx store.Txn) error {
+				for j := i; j < i+8; j++ {
+					_, _ = random.Read(value) // never fails
+					if err := tx.Put(key(j), append([]byte(nil), value...)); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	w.Stop()
+	var total int64
+	err := filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		info, err := e.Info()
+		if err == nil {
+			total += info.Size()
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d MiB written, %d MiB live, %d MiB on disk", rounds*rows*size>>20, rows*size>>20, total>>20)
+}
