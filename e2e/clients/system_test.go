@@ -81,6 +81,25 @@ func TestTools(t *testing.T) {
 	})
 }
 
+func TestFactsAboutTheServer(t *testing.T) {
+	tour(t, servertest.Options{}, func(t *testing.T, s *servertest.Server, c *client) {
+		c.sys("CORSStatus").has(in{"enabled": false})
+		c.sys("ConfigureCORS", in{"enabled": true, "allowed_origins": []string{"https://app.example"}}).ok()
+		c.sys("CORSStatus").has(in{"enabled": true, "allowed_origins": []string{"https://app.example"}}).includes("allowed_headers", "X-Vault-Token")
+		c.sys("DisableCORS").ok()
+		c.sys("CORSStatus").has(in{"enabled": false})
+
+		c.sys("ListPlugins", in{"type": 0}).includes("types|1", "approle") // by the number of the type
+		c.sys("GetPlugin", in{"type": 3, "Name": "x"}).fails(http.StatusNotFound, "")
+		c.call(c.api, "Help", "secret/data/app").text("help")
+		c.logical("ReadWithData", "sys/leases/count", map[string][]string{"type": {"irrevocable"}}).has(in{"data|lease_count": 0})
+		c.logical("Read", "sys/internal/ui/mounts").has(in{"data|secret|secret/|type": "kv"})
+		c.logical("Read", "sys/host-info").text("data|host|hostname")
+		c.logical("List", "sys/version-history").ok()
+		c.logical("Read", "sys/config/state/sanitized").has(in{"data|default_lease_ttl": 0})
+	})
+}
+
 func TestErrorsAsClientsSeeThem(t *testing.T) {
 	tour(t, servertest.Options{}, func(t *testing.T, s *servertest.Server, c *client) {
 		c.logical("Read", "secret/data/none").absent()
