@@ -174,7 +174,7 @@ func (s *Store) Renew(ctx context.Context, c *route.Call, id string, increment t
 	if !ok {
 		return nil, fault.New(fault.Invalid, "lease is not renewable")
 	}
-	until, err := s.prolong(c, e, mount, increment, engine.RenewLimits{TTL: e.TTL, MaxTTL: e.MaxTTL})
+	until, capped, err := prolong(c.Now, e, mount, increment, engine.RenewLimits{TTL: e.TTL, MaxTTL: e.MaxTTL})
 	if err != nil {
 		return nil, err
 	}
@@ -182,39 +182,42 @@ func (s *Store) Renew(ctx context.Context, c *route.Call, id string, increment t
 	if err != nil {
 		return nil, err
 	}
-	if again, err := s.prolong(c, e, mount, increment, limits); err != nil {
+	var again time.Time
+	if again, capped, err = prolong(c.Now, e, mount, increment, limits); err != nil {
 		return nil, err
-	} else if !again.Equal(until) {
+	}
+	if !again.Equal(until) {
 		if _, err := renewer.Renew(ctx, e.Payload, again); err != nil {
 			return nil, err
 		}
 		until = again
 	}
+	if capped {
+		c.Warn("TTL of \"" + increment.String() + "\" exceeded the effective maximum; TTL value is capped accordingly")
+	}
 	return s.moved(ctx, e, until, c.Now)
 }
 
-// prolong computes a lease's new end.
-func (s *Store) prolong(c *route.Call, e *Entry, m route.Mount, increment time.Duration, l engine.RenewLimits) (time.Time, error) {
+// prolong computes a lease's new end, and whether a limit cut what was asked
+// for.
+func prolong(now time.Time, e *Entry, m route.Mount, increment time.Duration, l engine.RenewLimits) (until time.Time, capped bool, err error) {
 	want := increment
 	if want <= 0 {
 		if want = l.TTL; want <= 0 {
 			want = m.DefaultTTL
 		}
 	}
-	until := c.Now.Add(want)
+	until = now.Add(want)
 	if end := e.Issued.Add(shorter(l.MaxTTL, m.MaxTTL)); until.After(end) {
-		until = end
-		if increment > 0 {
-			c.Warn("TTL of \"" + increment.String() + "\" exceeded the effective maximum; TTL value is capped accordingly")
-		}
+		until, capped = end, increment > 0
 	}
 	if !e.OwnerEnds.IsZero() && until.After(e.OwnerEnds) {
 		until = e.OwnerEnds
 	}
-	if !until.After(c.Now) {
-		return until, fault.New(fault.Invalid, "the lease has reached its maximum lifetime and cannot be renewed")
+	if !until.After(now) {
+		return until, false, fault.New(fault.Invalid, "the lease has reached its maximum lifetime and cannot be renewed")
 	}
-	return until, nil
+	return until, capped, nil
 }
 
 // moved stores a lease's new end, unless it has ended meanwhile.
@@ -255,9 +258,9 @@ func (s *Store) revoke(ctx context.Context, c *route.Call, in revokeRequest) (ro
 }
 
 // tolerate hides a failed attempt from a caller who did not ask for the
-// outcome: the lease is marked and will be tried again.
+// outcome, if the lease is marked and will be tried again.
 func (s *Store) tolerate(c *route.Call, err error, sync bool) error {
-	if err == nil || sync {
+	if sync || !queued(err) {
 		return err
 	}
 	s.Log.Warn("revocation queued", "request", c.ID, "error", err)
@@ -303,6 +306,12 @@ func (s *Store) stuckLeases(ctx context.Context, c *route.Call) ([]stuckLease, e
 		ns, id, ok := splitOwned(it.ID)
 		if it.Class != expiry.Lease || !ok || ns != c.Namespace.ID {
 			continue
+		}
+		// One that was removed by force leaves its item until it comes due.
+		if _, err := s.read(ctx, ns, id); errors.Is(err, store.ErrNotFound) {
+			continue
+		} else if err != nil {
+			return nil, err
 		}
 		text := it.Error
 		if text == "" {

@@ -36,6 +36,10 @@ type Config struct {
 	// Engine returns the instance at a mount and the mount; the error is
 	// [fault.NotFound] if there is no such mount.
 	Engine func(ctx context.Context, id store.MountID) (any, route.Mount, error)
+	// Serving reports with an error that a mount is gone, moved or being
+	// disabled. Read in a transaction, it makes a grant and the mount's end
+	// exclude each other, so that no grant is forgotten. Nil asks nobody.
+	Serving func(r store.Reader, m route.Mount) error
 }
 
 // Store is the lease noun.
@@ -53,6 +57,11 @@ func newID(path string) string { return path + "/" + rand.Text()[:24] }
 // Grant writes the lease of an endpoint's answer in tx: its rows and its item.
 // The engine's own Commit runs in the same transaction, narrowed by confine.
 func (s *Store) Grant(tx store.Txn, c *route.Call, l *route.Lease, confine func(store.Txn) store.Txn) (*Entry, error) {
+	if s.Serving != nil {
+		if err := s.Serving(tx, c.Mount); err != nil {
+			return nil, err
+		}
+	}
 	if l.Commit != nil {
 		if err := l.Commit(confine(tx)); err != nil {
 			return nil, err
@@ -138,40 +147,52 @@ func (s *Store) EndOwned(tx store.Txn, owner string, limit int) (int, error) {
 	return len(parts), nil
 }
 
-// end marks a lease and makes it due now.
-func (s *Store) end(tx store.Txn, e *Entry) error {
-	if !e.Revoking {
-		if err := expiry.Remove(tx, e.item()); err != nil {
-			return err
-		}
-		e.Revoking, e.Expires = true, s.Clock.Now()
-		if err := expiry.Put(tx, e.item()); err != nil {
-			return err
-		}
-	}
-	return put(tx, e)
-}
-
 // Expire ends a lease whose item has come due: it is the expiry index's handler
-// of leases.
+// of leases. The lease is marked before its grant is undone, so that a renewal
+// that is under way cannot bring it back.
 func (s *Store) Expire(ctx context.Context, it expiry.Item) error {
-	ns, id, ok := splitOwned(it.ID)
-	if !ok {
-		return s.drop(ctx, it, nil)
-	}
-	e, err := s.read(ctx, ns, id)
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		return s.drop(ctx, it, nil)
-	case err != nil:
+	e, err := s.ending(ctx, it)
+	if err != nil || e == nil {
 		return err
-	case !e.Revoking && e.Expires.After(s.Clock.Now()):
-		return s.drop(ctx, it, nil) // renewed: it has another item
 	}
 	if err := s.undo(ctx, e); err != nil {
 		return err
 	}
 	return s.drop(ctx, it, e)
+}
+
+// ending marks and returns the lease of an item, or removes an item whose lease
+// need not end now and returns nil.
+func (s *Store) ending(ctx context.Context, it expiry.Item) (*Entry, error) {
+	var ended *Entry
+	_, err := s.Store.Update(ctx, func(tx store.Txn) error {
+		ended = nil
+		ns, id, ok := splitOwned(it.ID)
+		if !ok {
+			return expiry.Remove(tx, it)
+		}
+		e, err := get(tx, ns, id)
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+			return expiry.Remove(tx, it)
+		case err != nil:
+			return err
+		case !e.Revoking && e.Expires.After(s.Clock.Now()):
+			// It was renewed and has another item, or the clock was set
+			// back and this one may be the only one that it has.
+			if err := expiry.Remove(tx, it); err != nil {
+				return err
+			}
+			return expiry.Put(tx, e.item())
+		}
+		ended = e
+		if e.Revoking {
+			return nil
+		}
+		e.Revoking = true
+		return put(tx, e)
+	})
+	return ended, err
 }
 
 // undo lets the engine undo the grant.
@@ -193,16 +214,14 @@ func (s *Store) undo(ctx context.Context, e *Entry) error {
 	return r.Revoke(ctx, e.Payload)
 }
 
-// drop removes an item and, if e is not nil, the lease's rows.
+// drop removes an item and its lease's rows.
 func (s *Store) drop(ctx context.Context, it expiry.Item, e *Entry) error {
 	_, err := s.Store.Update(ctx, func(tx store.Txn) error {
-		if e != nil {
-			if err := remove(tx, e); err != nil {
-				return err
-			}
-			if err := expiry.Remove(tx, e.item()); err != nil {
-				return err
-			}
+		if err := remove(tx, e); err != nil {
+			return err
+		}
+		if err := expiry.Remove(tx, e.item()); err != nil {
+			return err
 		}
 		return expiry.Remove(tx, it)
 	})
@@ -217,93 +236,6 @@ func (s *Store) read(ctx context.Context, ns store.NamespaceID, id string) (*Ent
 		return err
 	})
 	return e, err
-}
-
-// Revoke ends a lease or token by its id: it is marked first, so that it ends
-// even if this server stops, and then undone at once. The error is that of the
-// attempt; the lease stays in the expiry index until one succeeds. force
-// removes the lease even if its grant could not be undone.
-func (s *Store) Revoke(ctx context.Context, ns store.NamespaceID, id string, force bool) error {
-	var e *Entry
-	_, err := s.Store.Update(ctx, func(tx store.Txn) error {
-		var err error
-		if e, err = get(tx, ns, id); err != nil || len(e.Token) > 0 {
-			return err
-		}
-		return s.end(tx, e)
-	})
-	if errors.Is(err, store.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if len(e.Token) > 0 {
-		return s.revokeToken(ctx, e)
-	}
-	if err := s.undo(ctx, e); err != nil {
-		if !force {
-			return err
-		}
-		s.Log.Warn("lease removed by force, its grant may live on", "lease", e.ID, "error", err)
-	}
-	return s.drop(ctx, e.item(), e)
-}
-
-func (s *Store) revokeToken(ctx context.Context, e *Entry) error {
-	if err := s.Tokens.Revoke(ctx, string(e.Token)); err != nil {
-		return err
-	}
-	_, err := s.Store.Update(ctx, func(tx store.Txn) error { return remove(tx, e) })
-	return err
-}
-
-// prefixPage is how many leases of a prefix are marked in one transaction.
-const prefixPage = 200
-
-// RevokePrefix ends every lease and token under a prefix, which matches whole
-// segments. It goes on after failures and returns them joined.
-func (s *Store) RevokePrefix(ctx context.Context, ns store.NamespaceID, prefix string, force bool) error {
-	root := leaseKey(ns, trimSlash(prefix))
-	if trimSlash(prefix) == "" {
-		root = store.NewKey(ns, store.System, store.KindLease)
-	}
-	var failures []error
-	next := root
-	for {
-		ids, more, err := s.page(ctx, root, &next)
-		if err != nil {
-			return err
-		}
-		for _, id := range ids {
-			if err := s.Revoke(ctx, ns, id, force); err != nil {
-				failures = append(failures, err)
-			}
-		}
-		if !more || len(failures) > prefixPage {
-			return errors.Join(failures...)
-		}
-	}
-}
-
-func (s *Store) page(ctx context.Context, root store.Key, next *store.Key) (ids []string, more bool, err error) {
-	err = s.Store.View(ctx, func(r store.Reader) error {
-		rng := store.Under(root)
-		rng.Start, rng.Limit = *next, prefixPage
-		for e, err := range r.Scan(rng) {
-			if err != nil {
-				return err
-			}
-			id, err := idOf(e.Key)
-			if err != nil {
-				return err
-			}
-			ids = append(ids, id)
-			*next = e.Key + "\x00"
-		}
-		return nil
-	})
-	return ids, len(ids) == prefixPage, err
 }
 
 // Count returns how many leases and granted tokens are under a prefix of the
