@@ -222,6 +222,8 @@ func TestWriteMeetsAFullDisk(t *testing.T) {
 	for range 3 {
 		_, err := increment(t, s, row(1001))
 		wantKind(t, "growth", err, fault.Full)
+		_, err = s.Update(t.Context(), func(txn store.Txn) error { return txn.Put(row(4), make([]byte, 8<<10)) })
+		wantKind(t, "growth of a row", err, fault.Full)
 		if _, err := s.Update(t.Context(), func(txn store.Txn) error {
 			return errors.Join(txn.Delete(row(1)), txn.Put(row(2), []byte("smaller")))
 		}); err != nil {
@@ -254,17 +256,20 @@ func TestLowSpaceIsForeseen(t *testing.T) {
 	config.Clock, config.ReserveBytes = clk, 1<<20
 	s := open(t, config)
 	load(t, s, 100)
-	for _, step := range []struct {
+	for i, step := range []struct {
 		avail uint64
 		full  bool
 	}{{1 << 29, false}, {1 << 19, true}, {1 << 10, true}, {1 << 21, false}, {1, true}, {1 << 30, false}} {
 		d.disk.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: step.avail})
 		clk.Advance(time.Second)
-		_, err := increment(t, s, row(1000))
+		_, err := increment(t, s, row(1000+i))
 		if step.full {
 			wantKind(t, fmt.Sprintf("growth with %d bytes free", step.avail), err, fault.Full)
 		} else if err != nil {
 			t.Errorf("growth with %d bytes free: %v", step.avail, err)
+		}
+		if _, err := increment(t, s, row(0)); err != nil {
+			t.Errorf("change of a row with %d bytes free: %v", step.avail, err)
 		}
 		if _, err := s.Update(t.Context(), func(txn store.Txn) error { return txn.Delete(row(5)) }); err != nil {
 			t.Errorf("deletion with %d bytes free: %v", step.avail, err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cofferhq/coffer/internal/clock"
 	"github.com/cofferhq/coffer/internal/fault"
+	"github.com/cofferhq/coffer/internal/store"
 )
 
 // checkEvery is how long an answer about free space is believed.
@@ -106,22 +107,44 @@ func (s *space) check() {
 	s.full.Store(!s.kept && !s.replenish())
 }
 
-// admit refuses what would grow the store when there is no room. What removes
-// at least as many rows as it sets, and is small, may use the reserve.
-func (s *space) admit(t *transaction) error {
-	if !s.full.Load() {
+// What a transaction may bring along on a full disk, in bytes: all its values,
+// and what they are longer than those they replace.
+const (
+	maxTight  = 64 << 10
+	maxGrowth = 4 << 10
+)
+
+// admit refuses what would grow the store when there is no room. What leaves no
+// more rows than there were, and is small, may use the reserve: to delete, to
+// mark as deleted, to revoke, to renew.
+func (s *Store) admit(t *transaction) error {
+	s.space.check()
+	if !s.space.full.Load() {
 		return nil
 	}
-	removed, set, size := 0, 0, 0
-	for _, w := range t.writes {
-		if w.value == nil {
-			removed++
-		} else {
-			set++
-			size += len(w.value)
-		}
+	snap, err := s.state.acquire()
+	if err != nil {
+		return err
 	}
-	if removed >= set && size <= 64<<10 {
+	defer s.state.release(snap)
+	before := reader{s, snap}
+	rows, size, grown := 0, 0, 0
+	for _, w := range t.writes {
+		old, _, err := before.get(w.key)
+		absent := errors.Is(err, store.ErrNotFound)
+		if err != nil && !absent {
+			return err
+		}
+		switch {
+		case w.value == nil && !absent:
+			rows--
+		case w.value != nil && absent:
+			rows++
+		}
+		size += len(w.value)
+		grown += len(w.value) - len(old)
+	}
+	if rows <= 0 && size <= maxTight && grown <= maxGrowth {
 		return nil
 	}
 	return errFull

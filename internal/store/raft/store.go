@@ -164,8 +164,7 @@ func (s *Store) attempt(ctx context.Context, fn func(store.Txn) error) (verdict,
 	if len(t.writes) == 0 {
 		return verdict{index: t.base}, nil
 	}
-	s.space.check()
-	if err := s.space.admit(t); err != nil {
+	if err := s.admit(t); err != nil {
 		return verdict{}, err
 	}
 	p := &proposal{encoded: t.encode(), done: make(chan struct{})}
@@ -270,7 +269,13 @@ func (s *Store) notify(winners []winner) {
 
 // logGrew counts the log since the last compaction.
 func (s *Store) logGrew(n int) {
-	if s.grown.Add(int64(n)) < s.config.CompactBytes {
+	limit := s.config.CompactBytes
+	if s.space.full.Load() {
+		// What the reserve lets through must not use it up: the log is cut as
+		// soon as there is a file to give back.
+		limit = min(limit, int64(s.config.SegmentBytes)/2)
+	}
+	if s.grown.Add(int64(n)) < limit {
 		return
 	}
 	s.grown.Store(0)
