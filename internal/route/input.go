@@ -80,9 +80,17 @@ func (in *input) add(pattern string, params []string, f reflect.StructField) {
 	if a := f.Tag.Get("alias"); a != "" {
 		p.Aliases = strings.Split(a, ",")
 	}
+	if strings.Contains(p.Name, ",") {
+		panic(fmt.Sprintf("route %q: field %s: a name has no options", pattern, f.Name))
+	}
 	for _, have := range in.fields {
-		if have.Name == p.Name && have.In == p.In {
-			panic(fmt.Sprintf("route %q: two fields are called %q", pattern, p.Name))
+		if have.In != p.In {
+			continue
+		}
+		for _, name := range append(p.Aliases, p.Name) {
+			if have.Name == name || slices.Contains(have.Aliases, name) {
+				panic(fmt.Sprintf("route %q: two fields are called %q", pattern, name))
+			}
 		}
 	}
 	decode, kind := decoderOf(pattern, f)
@@ -239,6 +247,9 @@ func decoderFor(t reflect.Type) (func(reflect.Value, []byte) error, string) {
 		}, "any"
 	case t.Implements(reflect.TypeFor[optional]()):
 		inner, kind := decoderFor(t.Field(0).Type)
+		if inner == nil {
+			return nil, ""
+		}
 		return func(dst reflect.Value, raw []byte) error {
 			if wire.IsNull(raw) {
 				return nil

@@ -56,6 +56,9 @@ func (t *Table) Endpoints() []Endpoint { return t.all }
 func (t *Table) add(e *Endpoint) error {
 	n := &t.root
 	segs := splitPattern(e.Pattern)
+	if slices.Contains(segs, "") {
+		return fmt.Errorf("route %q: an empty segment matches no path", e.Pattern)
+	}
 	for i, s := range segs {
 		name, isRest, isParam := parseSegment(s)
 		switch {
@@ -224,6 +227,9 @@ func patternParams(p string) []string {
 	var names []string
 	for _, s := range splitPattern(p) {
 		if name, _, ok := parseSegment(s); ok {
+			if name == "" || slices.Contains(names, name) {
+				panic(fmt.Sprintf("route %q: a parameter needs a name of its own", p))
+			}
 			names = append(names, name)
 		}
 	}
