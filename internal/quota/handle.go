@@ -237,6 +237,9 @@ func (s *Store) place(ctx context.Context, c *route.Call, in placeRequest) (Plac
 		if !ok || !m.Auth || p.Rest != "" {
 			return Place{}, fault.New(fault.Invalid, "'role' needs the path of an auth method")
 		}
+		if !s.TellsRole(p.Mount) {
+			return Place{}, fault.New(fault.Invalid, "logins of this auth method do not tell a role")
+		}
 	}
 	return p, nil
 }

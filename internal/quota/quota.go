@@ -25,6 +25,8 @@ type Config struct {
 	Place func(ctx context.Context, ns route.Namespace, path string) (Place, error)
 	// Mount returns the mount with an id.
 	Mount func(id store.MountID) (route.Mount, bool)
+	// TellsRole reports whether the logins of an auth method tell their role.
+	TellsRole func(id store.MountID) bool
 	// Leases returns the key above all leases of a path in whole segments; ""
 	// is the namespace.
 	Leases func(ns store.NamespaceID, path string) store.Key
