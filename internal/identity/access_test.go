@@ -219,8 +219,10 @@ func TestD13NoRightsOutliveTheMapping(t *testing.T) {
 			s.Must(empty, del, "identity/group-alias/id/"+alias, nil)
 			s.make("identity/group-alias", object{"name": "a deleted and made again", "mount_accessor": s.dir, "canonical_id": group})
 		},
-		"renamed":          func(_, alias string) { s.Must(ok, post, "identity/group-alias/id/"+alias, object{"name": "new"}) },
-		"at another mount": func(_, alias string) { s.Must(ok, post, "identity/group-alias/id/"+alias, object{"mount_accessor": s.other}) },
+		"renamed": func(_, alias string) { s.Must(ok, post, "identity/group-alias/id/"+alias, object{"name": "new"}) },
+		"at another mount": func(_, alias string) {
+			s.Must(ok, post, "identity/group-alias/id/"+alias, object{"mount_accessor": s.other})
+		},
 		"of another group": func(_, alias string) {
 			other := s.make("identity/group", object{"type": "external"})
 			s.Must(ok, post, "identity/group-alias/id/"+alias, object{"canonical_id": other})

@@ -38,13 +38,13 @@ type object = map[string]any
 // site is a server with a directory mounted at auth/dir/ and auth/other/.
 type site struct {
 	*servertest.Server
-	t         *testing.T
+	t         testing.TB
 	directory *directory
 	dir       string // accessor of auth/dir/
 	other     string // accessor of auth/other/
 }
 
-func newSite(t *testing.T) *site {
+func newSite(t testing.TB) *site {
 	t.Helper()
 	d := &directory{groups: map[string][]string{}}
 	s := &site{Server: servertest.New(t, servertest.Options{Methods: []authn.Type{d.method()}}), t: t, directory: d}
