@@ -159,6 +159,9 @@ func (x *exchange) admit(ctx context.Context) (err error) {
 		return err
 	}
 	if x.endpoint != nil && !x.req.Help {
+		if x.req.Body != nil && !x.conceivable() {
+			return errDenied
+		}
 		if err := x.parse(); err != nil {
 			return err
 		}
@@ -209,6 +212,19 @@ func (x *exchange) authenticate(ctx context.Context) error {
 	x.call.Caller = e.Caller()
 	x.call.Caller.Policies = policies
 	return nil
+}
+
+// conceivable reports whether some body could be allowed. If none could, the
+// body is not worth reading.
+func (x *exchange) conceivable() bool {
+	ops := []policy.Op{operation(x.req.Verb, false), operation(x.req.Verb, true)}
+	for _, op := range ops {
+		d := x.acl.Check(op, x.req.Path, nil, x.req.WrapTTL)
+		if d.Allowed || d.Reason == policy.ParametersRefused {
+			return true
+		}
+	}
+	return false
 }
 
 // parse reads the body within the limits.
