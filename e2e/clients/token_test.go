@@ -174,7 +174,11 @@ func relay[T any](t *testing.T, from <-chan T, to chan<- int, lifetime func(T) i
 	for {
 		select {
 		case o := <-from:
-			to <- lifetime(o)
+			select {
+			case to <- lifetime(o):
+			case <-t.Context().Done():
+				return
+			}
 		case <-t.Context().Done():
 			return
 		}
