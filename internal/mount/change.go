@@ -6,10 +6,12 @@ import (
 	"io"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/cofferhq/coffer/internal/engine"
 	"github.com/cofferhq/coffer/internal/expiry"
 	"github.com/cofferhq/coffer/internal/fault"
+	"github.com/cofferhq/coffer/internal/route"
 	"github.com/cofferhq/coffer/internal/store"
 	"github.com/cofferhq/coffer/internal/wire"
 )
@@ -134,9 +136,17 @@ func checkPath(path string) error {
 	if len(path) > 512 {
 		return fault.New(fault.Invalid, "the mount path is longer than 512 bytes")
 	}
+	if !utf8.ValidString(path) {
+		return fault.New(fault.Invalid, "the mount path is not valid UTF-8")
+	}
 	for _, r := range bare {
 		if r <= ' ' || r == 0x7f || r == '*' || r == '+' || r == '\\' {
 			return fault.New(fault.Invalid, "the mount path may not contain spaces, control characters, '*', '+' or '\\'")
+		}
+	}
+	for seg := range strings.SplitSeq(bare, "/") {
+		if seg == "." || seg == ".." {
+			return fault.New(fault.Invalid, "the mount path may not have '.' or '..' as a segment")
 		}
 	}
 	first, _, _ := strings.Cut(bare, "/")
@@ -199,7 +209,8 @@ func (t *Table) Disable(ctx context.Context, ns store.NamespaceID, path string) 
 	if builtin(m.Entry()) {
 		return fault.Newf(fault.Invalid, "cannot unmount %q", path)
 	}
-	if err := t.taint(ctx, m.Entry()); err != nil {
+	there, err := t.taint(ctx, m.Entry())
+	if err != nil || !there {
 		return err
 	}
 	return t.finish(ctx, m)
@@ -215,15 +226,41 @@ func builtin(e *Entry) bool {
 	return false
 }
 
-func (t *Table) taint(ctx context.Context, e *Entry) error {
-	_, err := t.Store.Update(ctx, func(tx store.Txn) error {
-		cur, err := store.GetJSON[Entry](tx, e.key())
+// taint marks a mount, so that it serves no request from now on. It reports
+// false if the mount is gone: another call was faster.
+func (t *Table) taint(ctx context.Context, e *Entry) (there bool, err error) {
+	_, err = t.Store.Update(ctx, func(tx store.Txn) error {
+		cur, err := current(tx, e)
+		if there = err == nil; errors.Is(err, store.ErrNotFound) {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
 		cur.Tainted = true
-		return store.PutJSON(tx, e.key(), cur)
+		return store.PutJSON(tx, cur.key(), cur)
 	})
+	return there, err
+}
+
+// current reads the row of a mount. It is [store.ErrNotFound] if the mount is
+// gone from its path, also if another stands there now.
+func current(r store.Reader, e *Entry) (*Entry, error) {
+	cur, err := store.GetJSON[Entry](r, e.key())
+	if err == nil && cur.ID != e.ID {
+		err = store.ErrNotFound
+	}
+	return &cur, err
+}
+
+// Serving reports with an error that a mount, as a request has found it, is
+// gone, moved or being disabled. Read in a transaction, it makes what the
+// request stores and the mount's end exclude each other.
+func Serving(r store.Reader, m route.Mount) error {
+	cur, err := current(r, &Entry{NS: m.Namespace, Path: m.Path, ID: m.ID})
+	if errors.Is(err, store.ErrNotFound) || err == nil && cur.Tainted {
+		return fault.New(fault.NotFound, "the mount has been disabled or moved")
+	}
 	return err
 }
 
@@ -233,6 +270,9 @@ func (t *Table) finish(ctx context.Context, m *Mounted) error {
 	if err := t.Leases().RevokePrefix(ctx, e.NS, e.Path, false); err != nil {
 		t.Log.Warn("disabling a mount: grants could not be undone", "mount", e.Path, "error", err)
 		return fault.Wrap(fault.Upstream, err, "the mount serves no more requests, but leases of it could not be revoked yet; they are tried again. Repeat the call when the system behind it is back, or give them up with sys/leases/revoke-force/"+e.Path)
+	}
+	if m.gone.Load() {
+		return nil // another call was faster
 	}
 	instance, err := m.Instance()
 	if err != nil {
@@ -249,6 +289,11 @@ func (t *Table) finish(ctx context.Context, m *Mounted) error {
 		}
 	}
 	_, err = t.Store.Update(ctx, func(tx store.Txn) error {
+		if _, err := current(tx, e); errors.Is(err, store.ErrNotFound) {
+			return nil // another call was faster, and the path may be another mount's
+		} else if err != nil {
+			return err
+		}
 		if err := t.Forget(tx, e); err != nil {
 			return err
 		}
@@ -345,6 +390,9 @@ func (t *Table) Move(ctx context.Context, ns store.NamespaceID, from, to string)
 		}
 		if err != nil {
 			return err
+		}
+		if e.ID != m.Entry().ID || e.Tainted {
+			return fault.Newf(fault.Invalid, "no matching mount at %q", from)
 		}
 		if err := tx.Delete(e.key()); err != nil {
 			return err

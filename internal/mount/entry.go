@@ -75,8 +75,9 @@ func (e *Entry) route(system Limits) route.Mount {
 		m.MaxTTL = system.MaxTTL
 	}
 	if m.DefaultTTL <= 0 {
-		m.DefaultTTL = min(system.DefaultTTL, m.MaxTTL)
+		m.DefaultTTL = system.DefaultTTL
 	}
+	m.DefaultTTL = min(m.DefaultTTL, m.MaxTTL) // the system's may have been lowered
 	return m
 }
 

@@ -1,15 +1,16 @@
 package mount
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	"github.com/cofferhq/coffer/internal/authn"
 	"github.com/cofferhq/coffer/internal/clock"
@@ -63,7 +64,12 @@ type Table struct {
 	mu     sync.RWMutex
 	byPath map[store.NamespaceID]map[string]*Mounted // guarded by mu
 	byID   map[store.MountID]*Mounted                // guarded by mu
-	stop   func()
+	// touched are the rows of which the change feed has told while all are being
+	// read; nil at other times. Guarded by mu.
+	touched map[store.Key]bool
+	stop    func()
+
+	closing sync.WaitGroup // instances of dropped mounts that are being closed
 }
 
 // kind is a type with its compiled routes.
@@ -74,18 +80,6 @@ type kind struct {
 	singleton bool
 	lockout   bool
 	versions  map[string]*kind
-}
-
-// Mounted is a mount in service.
-type Mounted struct {
-	entry atomic.Pointer[Entry]
-	view  atomic.Pointer[route.Mount]
-	kind  atomic.Pointer[kind]
-	table *Table
-
-	mu       sync.Mutex
-	instance any // guarded by mu; nil until first use
-	madeFor  *kind
 }
 
 // New opens the noun over an initialised store.
@@ -130,37 +124,52 @@ func engineKind(e *engine.Type) (*kind, error) {
 // Close ends the noun and every instance.
 func (t *Table) Close() {
 	t.stop()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, m := range t.byID {
+	t.mu.RLock()
+	mounts := slices.Collect(maps.Values(t.byID))
+	t.mu.RUnlock()
+	for _, m := range mounts {
 		m.close(t.Log)
 	}
+	t.closing.Wait()
 }
 
+// load reads all mounts. What the change feed says of a mount meanwhile is newer
+// than what is read.
 func (t *Table) load(ctx context.Context) error {
-	fresh := map[store.MountID]bool{}
+	t.mu.Lock()
+	t.touched = map[store.Key]bool{}
+	t.mu.Unlock()
+	var rows []store.Entry
 	err := t.Store.View(ctx, func(r store.Reader) error {
-		for _, ns := range []store.NamespaceID{store.RootNamespace} {
-			for e, err := range r.Scan(store.Under(store.NewKey(ns, store.System, store.KindMount))) {
-				if err != nil {
-					return err
-				}
-				id, err := t.set(e.Value)
-				if err != nil {
-					return err
-				}
-				fresh[id] = true
+		rows = nil
+		for e, err := range r.Scan(store.Under(store.NewKey(store.RootNamespace, store.System, store.KindMount))) {
+			if err != nil {
+				return err
 			}
+			rows = append(rows, store.Entry{Key: e.Key, Value: bytes.Clone(e.Value)})
 		}
 		return nil
 	})
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	touched := t.touched
+	t.touched = nil
 	if err != nil {
 		return err
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	fresh := map[store.MountID]bool{}
+	for _, row := range rows {
+		if touched[row.Key] {
+			continue
+		}
+		id, err := t.setLocked(row.Value)
+		if err != nil {
+			return err
+		}
+		fresh[id] = true
+	}
 	for id, m := range t.byID {
-		if !fresh[id] {
+		if !fresh[id] && !touched[m.entry.Load().key()] {
 			t.dropLocked(m)
 		}
 	}
@@ -175,28 +184,39 @@ func (t *Table) watch(c store.Commit) {
 		}
 		return
 	}
-	for i := range c.Changes {
-		ch := &c.Changes[i]
-		if ch.Key.Mount() != store.System || ch.Key.Kind() != store.KindMount {
-			continue
-		}
-		if ch.Value == nil {
-			t.remove(ch.Key)
-			continue
-		}
-		if _, err := t.set(ch.Value); err != nil {
-			t.Log.Error("reading a mount", "error", err)
+	// What is set comes first: a move removes one row and sets another, and the
+	// mount must not be missing in between, or a lease of it would seem to
+	// have nobody left who can undo it.
+	for _, removed := range []bool{false, true} {
+		for i := range c.Changes {
+			ch := &c.Changes[i]
+			if ch.Key.Mount() != store.System || ch.Key.Kind() != store.KindMount || (ch.Value == nil) != removed {
+				continue
+			}
+			t.follow(ch)
 		}
 	}
 }
 
-func (t *Table) set(value []byte) (store.MountID, error) {
+// follow takes over the change of one row.
+func (t *Table) follow(ch *store.Change) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.touched != nil {
+		t.touched[ch.Key] = true
+	}
+	if ch.Value == nil {
+		t.removeLocked(ch.Key)
+	} else if _, err := t.setLocked(ch.Value); err != nil {
+		t.Log.Error("reading a mount", "error", err)
+	}
+}
+
+func (t *Table) setLocked(value []byte) (store.MountID, error) {
 	e := new(Entry)
 	if err := json.Unmarshal(value, e); err != nil {
 		return 0, errors.New("decoding a mount: malformed")
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	m := t.byID[e.ID]
 	if m == nil {
 		m = &Mounted{table: t}
@@ -214,16 +234,13 @@ func (t *Table) set(value []byte) (store.MountID, error) {
 	return e.ID, nil
 }
 
-func (t *Table) remove(k store.Key) {
+func (t *Table) removeLocked(k store.Key) {
 	parts, err := k.Parts()
 	if err != nil {
 		return
 	}
 	path := strings.Join(parts, "/") + "/"
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	// A move removes the old row and sets the new one in one commit, in key
-	// order: only the mount that still claims this path goes.
+	// Only a mount that still claims this path goes, not one that was moved.
 	if m := t.byPath[k.Namespace()][path]; m != nil && m.entry.Load().Path == path {
 		t.dropLocked(m)
 	}
@@ -235,7 +252,10 @@ func (t *Table) dropLocked(m *Mounted) {
 		delete(t.byPath[e.NS], e.Path)
 	}
 	delete(t.byID, e.ID)
-	m.close(t.Log)
+	m.gone.Store(true)
+	// Elsewhere: an instance may wait for its own work to end, which may wait
+	// for the commit that we are called from.
+	t.closing.Go(func() { m.close(t.Log) })
 }
 
 func (t *Table) kindOf(e *Entry) *kind {
@@ -273,6 +293,8 @@ func (t *Table) Resolve(ns store.NamespaceID, path string) (m *Mounted, rest str
 	return nil, "", false
 }
 
+var errNoMount = fault.New(fault.NotFound, "no such mount")
+
 // ByID returns the mount with an id; [fault.NotFound] if there is none.
 func (t *Table) ByID(id store.MountID) (*Mounted, error) {
 	t.mu.RLock()
@@ -280,7 +302,7 @@ func (t *Table) ByID(id store.MountID) (*Mounted, error) {
 	if m := t.byID[id]; m != nil {
 		return m, nil
 	}
-	return nil, fault.New(fault.NotFound, "no such mount")
+	return nil, errNoMount
 }
 
 // ByAccessor returns the mount with an accessor, also one being disabled.
@@ -292,7 +314,7 @@ func (t *Table) ByAccessor(accessor string) (*Mounted, error) {
 			return m, nil
 		}
 	}
-	return nil, fault.New(fault.NotFound, "no such mount")
+	return nil, errNoMount
 }
 
 // all returns the mounts of a namespace, secrets engines or auth methods.
@@ -315,9 +337,6 @@ func (t *Table) All(ns store.NamespaceID) []*Mounted {
 
 // At returns the mount at exactly a path, nil if there is none.
 func (t *Table) At(ns store.NamespaceID, path string) *Mounted { return t.at(ns, path) }
-
-// Restart lets go of the mount's instance; the next request makes another.
-func (m *Mounted) Restart() { m.close(m.table.Log) }
 
 // Fire calls the instance of a mount for a timer that has come due.
 func (t *Table) Fire(ctx context.Context, id store.MountID, name string) error {
@@ -345,113 +364,6 @@ func (t *Table) Instance(_ context.Context, id store.MountID) (any, route.Mount,
 	instance, err := m.Instance()
 	return instance, *m.view.Load(), err
 }
-
-func (m *Mounted) set(e *Entry, k *kind) {
-	v := e.route(m.table.Limits)
-	m.entry.Store(e)
-	m.view.Store(&v)
-	m.kind.Store(k)
-}
-
-// Entry returns the mount's record.
-func (m *Mounted) Entry() *Entry { return m.entry.Load() }
-
-// Mount returns the mount as handlers see it.
-func (m *Mounted) Mount() *route.Mount { return m.view.Load() }
-
-// Routes returns the route table of the mount's type, nil if the type is not
-// known to this server.
-func (m *Mounted) Routes() *route.Table {
-	if k := m.kind.Load(); k != nil {
-		return k.table
-	}
-	return m.table.Builtin(m.entry.Load().Type)
-}
-
-// LocksOut reports whether failed logins at the mount lock users out.
-func (m *Mounted) LocksOut() bool {
-	k := m.kind.Load()
-	return k != nil && k.lockout
-}
-
-// Storage returns the mount's own rows.
-func (m *Mounted) Storage() engine.Storage {
-	e := m.entry.Load()
-	return engine.NewStorage(e.NS, e.ID, m.table.Store)
-}
-
-// Instance returns the mount's instance, made on its first use. It is nil for
-// the server's own mounts.
-func (m *Mounted) Instance() (any, error) {
-	k := m.kind.Load()
-	if k == nil {
-		return nil, nil //nolint:nilnil // built-in endpoints bring their receiver
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.instance != nil && m.madeFor == k {
-		return m.instance, nil
-	}
-	m.closeLocked(m.table.Log)
-	instance, err := k.make(m.host())
-	if err != nil {
-		return nil, err
-	}
-	m.instance, m.madeFor = instance, k
-	return instance, nil
-}
-
-func (m *Mounted) host() engine.Host {
-	t, e := m.table, m.entry.Load()
-	return engine.Host{
-		Mount: func() route.Mount { return *m.view.Load() }, Storage: m.Storage(), Clock: t.Clock, Rand: t.Rand,
-		Log:    t.Log.With("mount", e.Path, "type", e.Type),
-		Timers: timers{e.ID},
-		Passwords: func(ctx context.Context, policy string) (string, error) {
-			return t.Passwords(ctx, e.NS, policy)
-		},
-	}
-}
-
-func (m *Mounted) close(log *slog.Logger) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.closeLocked(log)
-}
-
-func (m *Mounted) closeLocked(log *slog.Logger) {
-	if c, ok := m.instance.(engine.Closer); ok {
-		if err := c.Close(); err != nil {
-			log.Warn("closing an engine", "mount", m.entry.Load().Path, "error", err)
-		}
-	}
-	m.instance = nil
-}
-
-// NonHMACKeys are the audit settings of the mount.
-func (m *Mounted) NonHMACKeys() (request, response []string) {
-	s := &m.entry.Load().Settings
-	return s.AuditRequestKeys, s.AuditResponseKeys
-}
-
-// PassesHeader reports whether handlers of the mount may see a request header.
-// The token is never passed.
-func (m *Mounted) PassesHeader(name string) bool {
-	if strings.EqualFold(name, "X-Vault-Token") || strings.EqualFold(name, "Authorization") {
-		return false
-	}
-	for _, h := range m.entry.Load().Settings.PassthroughHeaders {
-		if strings.EqualFold(h, name) {
-			return true
-		}
-	}
-	return false
-}
-
-// timers ties the expiry index's timers to a mount.
-type timers struct{ id store.MountID }
-
-var _ engine.Timers = timers{}
 
 // newAccessor names a mount for people and for identity.
 func newAccessor(random io.Reader, path, mountType string) (string, error) {
