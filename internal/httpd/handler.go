@@ -3,9 +3,11 @@ package httpd
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -189,12 +191,24 @@ func (l *Listener) serveAlways(ctx context.Context, w http.ResponseWriter, r *ht
 			return
 		}
 	}
-	reply, err := e.Handle(ctx, nil, c)
+	reply, err := l.handle(ctx, e, c)
 	if err != nil {
 		l.fail(w, r, req.ID, err)
 		return
 	}
 	l.answer(w, r, req.ID, &gate.Answer{Reply: reply, Endpoint: e, Warnings: c.Warnings(), Flat: e.Flat})
+}
+
+// handle runs a handler outside the gate. A panic is this request's failure
+// alone; its text may hold a secret, so only its type and place are logged.
+func (l *Listener) handle(ctx context.Context, e *route.Endpoint, c *route.Call) (reply *route.Reply, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			l.Log.Error("panic in a handler", "request", c.ID, "path", c.Full, "panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+			reply, err = nil, fault.New(fault.Internal, "")
+		}
+	}()
+	return e.Handle(ctx, nil, c)
 }
 
 // buffers hold answers while they are written; they are wiped before they are
@@ -259,6 +273,7 @@ func (l *Listener) raw(w http.ResponseWriter, r *http.Request, b *route.Bytes) i
 // stream sends a body as it comes, until the client goes or the server stops.
 // Its time is not the request's: the handler has answered.
 func (l *Listener) stream(w http.ResponseWriter, r *http.Request, status int, body func(context.Context, io.Writer) error) {
+	l.statusHeaders(w.Header(), status)
 	w.WriteHeader(status)
 	out := flusher{w, http.NewResponseController(w)}
 	if err := out.c.Flush(); err != nil {
@@ -286,11 +301,8 @@ func (f flusher) Write(p []byte) (int, error) {
 // write sends an answer. HEAD has no body.
 func (l *Listener) write(w http.ResponseWriter, r *http.Request, status int, body []byte) int {
 	h := w.Header()
-	if len(l.Config.Headers) > 0 {
-		l.customHeaders(h, strconv.Itoa(status/100)+"xx")
-		l.customHeaders(h, strconv.Itoa(status))
-	}
-	if r.Method == http.MethodHead {
+	l.statusHeaders(h, status)
+	if r.Method == http.MethodHead || bodyless(status) {
 		w.WriteHeader(status)
 		return status
 	}
@@ -300,6 +312,20 @@ func (l *Listener) write(w http.ResponseWriter, r *http.Request, status int, bod
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // the client is gone: there is nobody to tell
 	return status
+}
+
+// bodyless reports whether answers of a status have no body, and must not
+// announce one.
+func bodyless(status int) bool {
+	return status < http.StatusOK || status == http.StatusNoContent || status == http.StatusNotModified
+}
+
+// statusHeaders adds the configured headers for a status and its class.
+func (l *Listener) statusHeaders(h http.Header, status int) {
+	if len(l.Config.Headers) > 0 {
+		l.customHeaders(h, strconv.Itoa(status/100)+"xx")
+		l.customHeaders(h, strconv.Itoa(status))
+	}
 }
 
 func (l *Listener) customHeaders(h http.Header, class string) {

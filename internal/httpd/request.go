@@ -24,16 +24,18 @@ var errBare = fault.New(fault.Invalid, "")
 func verbOf(method string, q url.Values) (route.Verb, error) {
 	switch method {
 	case http.MethodGet, http.MethodHead:
-		for name, verb := range map[string]route.Verb{"list": route.VerbList, "scan": route.VerbScan} {
-			if text := q.Get(name); text != "" {
-				on, err := strconv.ParseBool(text)
-				if err != nil {
-					return 0, errBare
-				}
-				if on {
-					return verb, nil
-				}
-			}
+		list, err := flagOf(q, "list")
+		if err != nil {
+			return 0, err
+		}
+		scan, err := flagOf(q, "scan")
+		switch {
+		case err != nil:
+			return 0, err
+		case list:
+			return route.VerbList, nil
+		case scan:
+			return route.VerbScan, nil
 		}
 		return route.VerbRead, nil
 	case "LIST":
@@ -48,6 +50,19 @@ func verbOf(method string, q url.Values) (route.Verb, error) {
 		return route.VerbPatch, nil
 	}
 	return 0, fault.New(fault.Unsupported, "")
+}
+
+// flagOf reads a boolean of the query.
+func flagOf(q url.Values, name string) (bool, error) {
+	text := q.Get(name)
+	if text == "" {
+		return false, nil
+	}
+	on, err := strconv.ParseBool(text)
+	if err != nil {
+		return false, errBare
+	}
+	return on, nil
 }
 
 // tokenOf returns the client's token from its header or from a bearer

@@ -35,6 +35,10 @@ func statusOf(err error, requestID string) (status int, text string) {
 		return http.StatusRequestEntityTooLarge, "the request body is too large"
 	}
 	kind := fault.KindOf(err)
+	status, ok := statuses[kind]
+	if !ok {
+		kind, status = fault.Internal, http.StatusInternalServerError
+	}
 	text = fault.Message(err)
 	if kind == fault.Internal {
 		text = "internal error; the server's log has the cause under request " + requestID
@@ -42,5 +46,5 @@ func statusOf(err error, requestID string) (status int, text string) {
 	if text == "" && (kind == fault.Unavailable || kind == fault.Full || kind == fault.Upstream) {
 		text = kind.String()
 	}
-	return statuses[kind], text
+	return status, text
 }

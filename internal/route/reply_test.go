@@ -114,7 +114,9 @@ func TestExists(t *testing.T) {
 		TTL  int    `json:"ttl"`
 	}
 	tab := table(t, route.Write("x/{name}", func(receiver, context.Context, *route.Call, input) (route.None, error) { return route.None{}, nil },
-		route.Exists(func(_ receiver, _ context.Context, _ *route.Call, in input) (bool, error) { return in.Name == "there", nil })))
+		route.Exists(func(_ receiver, _ context.Context, _ *route.Call, in input) (bool, error) {
+			return in.Name == "there", nil
+		})))
 	for name, want := range map[string]bool{"there": true, "new": false} {
 		var m route.Match
 		e, _ := tab.Find(route.VerbWrite, "x/"+name, &m)
