@@ -45,6 +45,13 @@ type BatchHandler interface {
 	ExpireBatch(ctx context.Context, items []Item) error
 }
 
+// Mover is a Handler that keeps an item's time with what it stands for, so that
+// it can take the item away later. Moved is called in the transaction in which
+// an item that could not be handled gets a later time.
+type Mover interface {
+	Moved(tx store.Txn, it Item, to time.Time) error
+}
+
 // Scheduler hands out due items.
 type Scheduler struct {
 	store    store.Store
@@ -326,7 +333,7 @@ func (s *Scheduler) handleOne(ctx context.Context, h Handler, it dueItem) (moved
 	}
 	s.failures.Add(1)
 	s.log.Warn("ending failed, will be tried again", "class", string(it.Class), "queue", uint64(it.Queue), "attempts", it.Attempts+1, "error", err)
-	if err := s.postpone(ctx, it, err); err != nil {
+	if err := s.postpone(ctx, h, it, err); err != nil {
 		if ctx.Err() == nil {
 			s.log.Error("postponing a due item", "error", err)
 		}
@@ -337,7 +344,7 @@ func (s *Scheduler) handleOne(ctx context.Context, h Handler, it dueItem) (moved
 
 // postpone moves an item to its next attempt, unless the handler or a request
 // has changed it meanwhile.
-func (s *Scheduler) postpone(ctx context.Context, it dueItem, cause error) error {
+func (s *Scheduler) postpone(ctx context.Context, h Handler, it dueItem, cause error) error {
 	shift := min(it.Attempts, 10)
 	delay := min(firstDelay<<shift, MaxDelay)
 	next := it.Item
@@ -352,6 +359,11 @@ func (s *Scheduler) postpone(ctx context.Context, it dueItem, cause error) error
 		}
 		if err := tx.Delete(key(it.Item)); err != nil {
 			return err
+		}
+		if m, ok := h.(Mover); ok {
+			if err := m.Moved(tx, it.Item, next.At); err != nil {
+				return err
+			}
 		}
 		return tx.Put(key(next), b)
 	})

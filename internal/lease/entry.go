@@ -32,6 +32,9 @@ type Entry struct {
 	Renewable bool          `json:"renewable,omitempty"`
 	// OwnerEnds is the end of a batch token that holds the lease.
 	OwnerEnds time.Time `json:"owner_ends,omitzero"`
+	// Retry is when the next attempt to undo the grant is due, after one has
+	// failed; the lease's item is there then.
+	Retry time.Time `json:"retry,omitzero"`
 	// Revoking marks a lease whose grant is being undone.
 	Revoking bool `json:"revoking,omitempty"`
 }
@@ -65,7 +68,11 @@ func splitOwned(part string) (store.NamespaceID, string, bool) {
 }
 
 func (e *Entry) item() expiry.Item {
-	return expiry.Item{Queue: e.Mount, Class: expiry.Lease, ID: ownedPart(e.NS, e.ID), At: e.Expires}
+	at := e.Expires
+	if !e.Retry.IsZero() {
+		at = e.Retry
+	}
+	return expiry.Item{Queue: e.Mount, Class: expiry.Lease, ID: ownedPart(e.NS, e.ID), At: at}
 }
 
 func get(r store.Reader, ns store.NamespaceID, id string) (*Entry, error) {

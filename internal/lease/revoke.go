@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/cofferhq/coffer/internal/expiry"
 	"github.com/cofferhq/coffer/internal/store"
@@ -71,7 +72,7 @@ func (s *Store) end(tx store.Txn, e *Entry) error {
 		if err := expiry.Remove(tx, e.item()); err != nil {
 			return err
 		}
-		e.Revoking, e.Expires = true, s.Clock.Now()
+		e.Revoking, e.Expires, e.Retry = true, s.Clock.Now(), time.Time{}
 		if err := expiry.Put(tx, e.item()); err != nil {
 			return err
 		}

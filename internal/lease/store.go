@@ -214,18 +214,44 @@ func (s *Store) undo(ctx context.Context, e *Entry) error {
 	return r.Revoke(ctx, e.Payload)
 }
 
-// drop removes an item and its lease's rows.
+// drop removes an item and its lease's rows, as they are by now: an attempt
+// that has failed meanwhile has moved the lease's item.
 func (s *Store) drop(ctx context.Context, it expiry.Item, e *Entry) error {
 	_, err := s.Store.Update(ctx, func(tx store.Txn) error {
-		if err := remove(tx, e); err != nil {
+		if err := expiry.Remove(tx, it); err != nil {
 			return err
 		}
-		if err := expiry.Remove(tx, e.item()); err != nil {
+		cur, err := get(tx, e.NS, e.ID)
+		if errors.Is(err, store.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
 			return err
 		}
-		return expiry.Remove(tx, it)
+		if err := remove(tx, cur); err != nil {
+			return err
+		}
+		return expiry.Remove(tx, cur.item())
 	})
 	return err
+}
+
+// Moved notes the time of the next attempt with the lease, so that whoever
+// removes the lease can take its item away.
+func (s *Store) Moved(tx store.Txn, it expiry.Item, to time.Time) error {
+	ns, id, ok := splitOwned(it.ID)
+	if !ok {
+		return nil
+	}
+	e, err := get(tx, ns, id)
+	if errors.Is(err, store.ErrNotFound) || err == nil && !e.item().At.Equal(it.At) {
+		return nil // the item stands for an older state; it goes when it is next due
+	}
+	if err != nil {
+		return err
+	}
+	e.Retry = to
+	return put(tx, e)
 }
 
 func (s *Store) read(ctx context.Context, ns store.NamespaceID, id string) (*Entry, error) {
