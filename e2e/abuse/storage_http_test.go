@@ -183,7 +183,11 @@ func TestS5_RevocationIsNeverGivenUp(t *testing.T) {
 	for range 24 * 6 {
 		was := w.Fault.tried()
 		clk.Advance(10 * time.Minute)
-		eventually(t, "leases are tried again", func() bool { return w.Fault.tried() >= was+len(ids) })
+		eventually(t, "leases are tried again", func() bool {
+			// A wait that began while the clock was being moved ends later.
+			clk.Advance(time.Second)
+			return w.Fault.tried() >= was+len(ids)
+		})
 	}
 	a := w.Must(http.StatusOK, http.MethodGet, "sys/leases?type=irrevocable", nil)
 	if n, _ := a.Data()["lease_count"].(float64); int(n) != len(ids) {
@@ -196,6 +200,7 @@ func TestS5_RevocationIsNeverGivenUp(t *testing.T) {
 	w.Fault.set(false)
 	clk.Advance(10 * time.Minute)
 	eventually(t, "every lease ends when the engine is back", func() bool {
+		clk.Advance(time.Second)
 		for i := range ids {
 			if !w.Fault.gone(fmt.Sprintf("db%d", i)) {
 				return false
@@ -309,7 +314,7 @@ func (w *world) circle(clk *clock.Fake) {
 	a, b = pair()
 	before := w.count(store.KindToken)
 	clk.Advance(11 * time.Minute)
-	eventually(w.t, "a circle of tokens expires", func() bool { return w.count(store.KindToken) <= before-2 })
+	eventually(w.t, "a circle of tokens expires", func() bool { clk.Advance(time.Second); return w.count(store.KindToken) <= before-2 })
 	_, _ = a, b
 	w.Must(http.StatusOK, http.MethodGet, "auth/token/lookup-self", nil)
 }
@@ -376,7 +381,7 @@ func TestS8_IndexesAgree(t *testing.T) {
 			}
 			w.Fault.set(false)
 			clk.Advance(48 * time.Hour)
-			eventually(t, "everything has ended", func() bool { return len(w.leases()) == 0 && w.count(store.KindToken) <= 2 })
+			eventually(t, "everything has ended", func() bool { clk.Advance(time.Second); return len(w.leases()) == 0 && w.count(store.KindToken) <= 2 })
 			w.settled()
 		})
 	}
@@ -443,5 +448,11 @@ func TestS10_SpaceIsReclaimed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d MiB written, %d MiB live, %d MiB on disk", rounds*rows*size>>20, rows*size>>20, total>>20)
+	// What has been written since the last snapshot is in the log too, whatever
+	// little is live: the bound is on what is kept of all that was written.
+	written := int64(rounds * rows * size)
+	t.Logf("%d MiB written, %d MiB live, %d MiB on disk", written>>20, rows*size>>20, total>>20)
+	if total > written/2+64<<20 {
+		t.Errorf("%d MiB on disk after writing %d MiB", total>>20, written>>20)
+	}
 }
