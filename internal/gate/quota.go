@@ -11,8 +11,9 @@ import (
 	"github.com/cofferhq/coffer/internal/wire"
 )
 
-// roleNamer is an auth method whose logins do not name their role as "role".
-type roleNamer interface {
+// RoleOf is an auth method whose logins have a role, but do not name it as
+// "role" in their body.
+type RoleOf interface {
 	// LoginRole returns the role that a login is for, "" if it tells none.
 	LoginRole(ctx context.Context, c *route.Call) string
 }
@@ -39,7 +40,7 @@ func (x *exchange) throttleLogin(ctx context.Context) error {
 		return err
 	}
 	role := ""
-	if named, ok := instance.(roleNamer); ok {
+	if named, ok := instance.(RoleOf); ok {
 		role = named.LoginRole(ctx, &x.call)
 	} else if raw, ok := x.call.Body.Lookup("role"); ok {
 		if role, err = wire.ParseString(raw); err != nil {

@@ -102,7 +102,10 @@ func (l *Listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		l.fail(w, r, id, fault.New(fault.NotFound, ""))
 		return
 	}
-	if n := l.Config.Limits.RequestSize; n > 0 && r.Body != nil {
+	if n := l.Config.Limits.RequestSize; n > 0 && r.Body != nil && r.Body != http.NoBody {
+		// net/http answers before a large body has arrived, but only if it
+		// finds its own reader in its request: the limit goes on a copy.
+		r = r.WithContext(r.Context())
 		r.Body = http.MaxBytesReader(w, r.Body, n)
 	}
 	ctx := r.Context()

@@ -2,9 +2,11 @@ package server
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/cofferhq/coffer/internal/fault"
+	"github.com/cofferhq/coffer/internal/gate"
 	"github.com/cofferhq/coffer/internal/lease"
 	"github.com/cofferhq/coffer/internal/quota"
 	"github.com/cofferhq/coffer/internal/route"
@@ -22,6 +24,7 @@ func (h *house) openQuotas(ctx context.Context) (err error) {
 			}
 			return *m.Mount(), true
 		},
+		TellsRole: h.tellsRole,
 	})
 	return err
 }
@@ -33,4 +36,21 @@ func (h *house) quotaPlace(_ context.Context, ns route.Namespace, path string) (
 		return quota.Place{}, fault.Newf(fault.Invalid, "no mount at %q, nor above it", strings.TrimSuffix(path, "/"))
 	}
 	return quota.Place{Namespace: ns.Path, NS: ns.ID, Mount: m.Mount().ID, Rest: rest}, nil
+}
+
+// tellsRole reports whether the gate learns the role of a login at a mount.
+func (h *house) tellsRole(id store.MountID) bool {
+	m, err := h.mounts.ByID(id)
+	if err != nil || m.Routes() == nil {
+		return false
+	}
+	if instance, err := m.Instance(); err != nil {
+		return false
+	} else if _, ok := instance.(gate.RoleOf); ok {
+		return true
+	}
+	endpoints := m.Routes().Endpoints()
+	return slices.ContainsFunc(endpoints, func(e route.Endpoint) bool {
+		return e.Login && slices.ContainsFunc(e.Input(), func(p route.Parameter) bool { return p.In == "body" && p.Name == "role" })
+	})
 }
