@@ -150,6 +150,9 @@ func (x *exchange) admit(ctx context.Context) (err error) {
 		if err := x.parse(); err != nil {
 			return err
 		}
+		if err := x.recognise(ctx); err != nil {
+			return err
+		}
 		return x.throttleLogin(ctx)
 	}
 	if x.endpoint == nil && x.match.Public {
@@ -212,6 +215,24 @@ func (x *exchange) authenticate(ctx context.Context) error {
 	x.call.Caller = e.Caller()
 	x.call.Caller.Policies = policies
 	return nil
+}
+
+// recognise lets a caller with a token have its rights at an endpoint that the
+// listener opens to everybody: who has sudo may do more there than a stranger.
+// A token that is no good makes its bearer a stranger.
+func (x *exchange) recognise(ctx context.Context) error {
+	if x.endpoint.Public || x.req.Token == "" {
+		return nil
+	}
+	switch err := x.authenticate(ctx); {
+	case err == nil:
+		_ = x.authorize() // a stranger may call too: a refusal gives no rights
+		return nil
+	case fault.KindOf(err) == fault.Denied:
+		return nil
+	default:
+		return err
+	}
 }
 
 // conceivable reports whether some body could be allowed. If none could, the
