@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/cofferhq/coffer/internal/clock"
+	"github.com/cofferhq/coffer/internal/config"
 	"github.com/cofferhq/coffer/internal/route"
 	"github.com/cofferhq/coffer/internal/server/servertest"
 )
@@ -83,6 +85,51 @@ func TestH1_H3_BombsAreDefused(t *testing.T) {
 	}
 	if diff := difference(before, w.rows()); len(diff) > 0 {
 		t.Errorf("refused requests have changed the store: %v", diff)
+	}
+}
+
+// TestH2_QuotasComeBeforeParsing floods a login under a quota of one request a
+// second: all but the first few are turned away, without a look at their bodies.
+func TestH2_QuotasComeBeforeParsing(t *testing.T) {
+	w := newWorld(t, servertest.Options{})
+	w.Must(http.StatusNoContent, http.MethodPost, "sys/quotas/rate-limit/logins", map[string]any{"rate": 1, "path": "auth/userpass/", "interval": "1h"})
+	body := bombs()["tiny strings"]
+	turned := 0
+	for range 20 {
+		switch status := w.send(http.MethodPost, "auth/userpass/login/x", "", "application/json", strings.NewReader(body), false); status {
+		case http.StatusTooManyRequests:
+			turned++
+		case http.StatusBadRequest, http.StatusRequestEntityTooLarge:
+		default:
+			t.Errorf("got %d", status)
+		}
+	}
+	if turned < 18 {
+		t.Errorf("%d of 20 requests were turned away", turned)
+	}
+}
+
+// TestH8_ProxyHeadersEndNoListener: connections from a source that may not speak
+// the PROXY protocol, and garbage in its header, leave the listener open to
+// others.
+func TestH8_ProxyHeadersEndNoListener(t *testing.T) {
+	w := newWorld(t, servertest.Options{Change: func(c *config.Config) {
+		c.Listeners[0].ProxyProtocol = config.ProxyProtocol{Behavior: "deny_unauthorized", Authorized: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}}
+	}})
+	for _, from := range []string{"127.0.0.1", "127.0.0.2"} {
+		for _, text := range []string{
+			"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n", "PROXY garbage\r\n", "PROXY TCP4 x y 1 2\r\n", "PROXY " + strings.Repeat("x", 4096), "PROXY UNKNOWN\r\n",
+			"\r\n\r\n\x00\r\nQUIT\n\x21\x11\xff\xff", "\r\n\r\n\x00\r\nQUIT\n\xff\xff\xff\xff", "\x00", "",
+		} {
+			d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+			conn, err := d.DialContext(t.Context(), "tcp", strings.TrimPrefix(w.Addr, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = io.WriteString(conn, text) // the server may have hung up
+			_ = conn.Close()
+			w.Must(http.StatusOK, http.MethodGet, "auth/token/lookup-self", nil)
+		}
 	}
 }
 
@@ -310,7 +357,7 @@ func TestH10_ErrorsTellNoAddress(t *testing.T) {
 			continue
 		}
 		for _, token := range []string{"", servertest.RootToken} {
-			if token != "" && (e.Pattern == "seal" || strings.Contains(e.Pattern, "config/state") || strings.Contains(e.Pattern, "host-info") || strings.Contains(e.Pattern, "in-flight") || strings.Contains(e.Pattern, "monitor")) {
+			if token != "" && (e.Pattern == "seal" || strings.Contains(e.Pattern, "config/state") || strings.Contains(e.Pattern, "host-info") || strings.Contains(e.Pattern, "in-flight") || strings.Contains(e.Pattern, "monitor") || strings.Contains(e.Pattern, "pprof")) {
 				continue
 			}
 			a := w.ask(e, token, nil)
