@@ -42,6 +42,7 @@ func TestExpiredWhileDown(t *testing.T) {
 		}
 	}
 	eventually(t, readiness, "the users are gone", func() bool { return len(pg.Roles("v-")) == 0 })
+	goneLeases(t, n, credentials)
 	eventually(t, readiness, "the tokens are gone", func() bool { return tokens(t, n) == 1 })
 	n.kill()
 	all := n.readRows()

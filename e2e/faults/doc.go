@@ -7,6 +7,9 @@
 // judged from outside through the API, and from inside by opening its storage
 // after its death.
 //
+// Small disks are mounted by root, and failing ones are made by strace. Without
+// either their tests are skipped.
+//
 // Two variables ask for more than the normal suite does:
 //
 //	COFFER_FAULTS_KILLS   how often the server is killed under load (15)

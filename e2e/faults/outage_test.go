@@ -57,12 +57,7 @@ func TestDeadDatabase(t *testing.T) {
 
 			back()
 			eventually(t, patience, "every user is gone", func() bool { return len(dead.Roles("v-")) == 0 })
-			eventually(t, patience, "every lease is gone", func() bool {
-				return !slices.ContainsFunc(leases, func(c credential) bool {
-					alive, err := leased(n, c.lease)
-					return err != nil || alive
-				})
-			})
+			goneLeases(t, n, leases)
 			n.kill()
 			n.readRows().audit(t)
 		})
@@ -121,6 +116,17 @@ func issueMany(t *testing.T, n *node, token, mount string, count int) []credenti
 		}
 	}
 	return all
+}
+
+// goneLeases waits until none of the leases is there.
+func goneLeases(t *testing.T, n *node, leases []credential) {
+	t.Helper()
+	eventually(t, patience, "every lease is gone", func() bool {
+		return !slices.ContainsFunc(leases, func(c credential) bool {
+			alive, err := leased(n, c.lease)
+			return err != nil || alive
+		})
+	})
 }
 
 // serveMeanwhile uses the healthy parts of the server for a while and returns

@@ -36,8 +36,9 @@ type Config struct {
 	// the log cut. Zero is 64 MiB.
 	CompactBytes int64
 	// ReserveBytes is the space kept back for deletions on a full disk, and
-	// the free space below which growth is refused. Zero is 32 MiB; negative
-	// keeps none.
+	// the free space below which growth is refused. Zero is three log files, as
+	// cutting the log takes two besides the one that is cut away, and the state
+	// some; negative keeps none.
 	ReserveBytes int64
 	// OpenTimeout bounds how long Open waits until the node can write. Zero is
 	// ten seconds.
@@ -67,7 +68,7 @@ func (c Config) withDefaults() (Config, error) {
 		c.CompactBytes = 64 << 20
 	}
 	if c.ReserveBytes == 0 {
-		c.ReserveBytes = 32 << 20
+		c.ReserveBytes = 3 * int64(c.SegmentBytes)
 	}
 	if c.OpenTimeout == 0 {
 		c.OpenTimeout = 10 * time.Second

@@ -29,6 +29,7 @@ func Open(config Config) (*Store, error) {
 		inFlight:  make(chan entryInFlight, pipelined-1),
 		lanes:     newLanes(),
 		compact:   make(chan struct{}, 1),
+		cutting:   make(chan struct{}, 1),
 		stopped:   make(chan struct{}),
 		settled:   make(chan struct{}),
 		broken:    make(chan struct{}),

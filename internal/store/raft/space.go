@@ -1,6 +1,7 @@
 package raft
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -117,7 +118,7 @@ const (
 // admit refuses what would grow the store when there is no room. What leaves no
 // more rows than there were, and is small, may use the reserve: to delete, to
 // mark as deleted, to revoke, to renew.
-func (s *Store) admit(t *transaction) error {
+func (s *Store) admit(ctx context.Context, t *transaction) error {
 	s.space.check()
 	if !s.space.full.Load() {
 		return nil
@@ -144,10 +145,30 @@ func (s *Store) admit(t *transaction) error {
 		size += len(w.value)
 		grown += len(w.value) - len(old)
 	}
-	if rows <= 0 && size <= maxTight && grown <= maxGrowth {
+	if rows > 0 || size > maxTight || grown > maxGrowth {
+		return errFull
+	}
+	return s.cutFullLog(ctx)
+}
+
+// cutFullLog gives back the log's files but the one being written. What the
+// reserve lets through would otherwise use it up with log.
+func (s *Store) cutFullLog(ctx context.Context) error {
+	if s.log.meta.segments() == 1 {
 		return nil
 	}
-	return errFull
+	select {
+	case s.cutting <- struct{}{}:
+		defer func() { <-s.cutting }()
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.broken:
+		return s.usable()
+	}
+	if s.log.meta.segments() == 1 {
+		return nil // another has done it
+	}
+	return s.unlessBroken(func() error { s.cutLog(); return nil })
 }
 
 var errFull = fault.New(fault.Full, "no room left on the storage's disk: free some space; deleting and revoking still work")

@@ -34,6 +34,8 @@ type Store struct {
 	// compactor.
 	grown   atomic.Int64
 	compact chan struct{}
+	// cutting is one slot, for who cuts the log of a full disk.
+	cutting chan struct{}
 
 	watching sync.Mutex
 	watchers atomic.Pointer[[]*store.Watcher]
@@ -164,7 +166,7 @@ func (s *Store) attempt(ctx context.Context, fn func(store.Txn) error) (verdict,
 	if len(t.writes) == 0 {
 		return verdict{index: t.base}, nil
 	}
-	if err := s.admit(t); err != nil {
+	if err := s.admit(ctx, t); err != nil {
 		return verdict{}, err
 	}
 	p := &proposal{encoded: t.encode(), done: make(chan struct{})}
@@ -269,13 +271,7 @@ func (s *Store) notify(winners []winner) {
 
 // logGrew counts the log since the last compaction.
 func (s *Store) logGrew(n int) {
-	limit := s.config.CompactBytes
-	if s.space.full.Load() {
-		// What the reserve lets through must not use it up: the log is cut as
-		// soon as there is a file to give back.
-		limit = min(limit, int64(s.config.SegmentBytes)/2)
-	}
-	if s.grown.Add(int64(n)) < limit {
+	if s.grown.Add(int64(n)) < s.config.CompactBytes {
 		return
 	}
 	s.grown.Store(0)
