@@ -160,7 +160,7 @@ func (m *meter) reserve(ctx context.Context, s store.Store) (release func(), ok 
 	select {
 	case m.turn <- struct{}{}:
 	case <-ctx.Done():
-		return nil, false, ctx.Err()
+		return nil, false, fault.Wrap(fault.Unavailable, ctx.Err(), "others were being granted the last leases of a quota for too long")
 	}
 	leave := func() { <-m.turn }
 	if m.try(false) == free { // who was before has scanned

@@ -62,8 +62,9 @@ type Check struct {
 	now    time.Time
 	login  bool
 	bound  []bound
-	lowest level // of the bucket with the least room
-	seen   bool  // lowest is set
+	few    [2]bound // where bound lies, unless there are more
+	lowest level    // of the bucket with the least room
+	seen   bool     // lowest is set
 }
 
 // bound is what one namespace's quotas mean for the request.
@@ -80,6 +81,7 @@ func (r *Rates) Check(c *route.Call, login bool) *Check {
 		return nil
 	}
 	x := &Check{rates: r, path: c.Full, addr: c.Remote, now: c.Now, login: login}
+	x.bound = x.few[:0]
 	r.forest.binding(targetOf(c), func(q *limiter, b *branch[limiter]) {
 		roles := login && b != nil && len(b.roles) > 0
 		if !roles {
