@@ -260,8 +260,8 @@ func TestWrongDeclarationsPanic(t *testing.T) {
 		},
 		"two of a name": func() {
 			declared[struct {
-				A string `json:"a"`
-				B string `json:"a"`
+				A string `query:"a"`
+				B string `query:"a"`
 			}]("x")
 		},
 		"an alias of another's name": func() {
