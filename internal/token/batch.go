@@ -41,7 +41,11 @@ func (b *batchSealer) seal(e *Entry) (string, error) {
 // open returns the record in a batch token. Whatever is wrong with it, the
 // answer is that there is no such token.
 func (b *batchSealer) open(text string) (*Entry, error) {
-	sealed, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(text, BatchPrefix))
+	encoded := strings.TrimPrefix(text, BatchPrefix)
+	if strings.ContainsAny(encoded, "\r\n") { // which the decoder would pass over
+		return nil, store.ErrNotFound
+	}
+	sealed, err := base64.RawURLEncoding.Strict().DecodeString(encoded)
 	if err != nil {
 		return nil, store.ErrNotFound
 	}

@@ -166,11 +166,24 @@ func (s *Store) Login(ctx context.Context, c *route.Call, id *route.Identity, en
 		return nil, nil, err
 	}
 	e.EntityID = entity
-	entry, text, err := s.Create(ctx, e, "", also)
+	entry, text, err := s.Create(ctx, e, "", s.whileServing(c.Mount, also))
 	if err != nil {
 		return nil, nil, err
 	}
 	return entry.auth(text, entry.Created), entry, nil
+}
+
+// whileServing has also run only if the mount is in service as it commits.
+func (s *Store) whileServing(m route.Mount, also func(store.Txn, *Entry) error) func(store.Txn, *Entry) error {
+	if s.Serving == nil {
+		return also
+	}
+	return func(tx store.Txn, e *Entry) error {
+		if err := s.Serving(tx, m); err != nil || also == nil {
+			return err
+		}
+		return also(tx, e)
+	}
 }
 
 func (s *Store) loginEntry(c *route.Call, id *route.Identity, tokenType string) (Entry, error) {

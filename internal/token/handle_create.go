@@ -243,7 +243,7 @@ func (b *builder) policies() error {
 		return b.rootPolicies(asked)
 	}
 	noDefault := b.in.NoDefaultPolicy || b.role != nil && b.role.NoDefaultPolicy
-	if !noDefault && !slices.Contains(asked, policy.DefaultName) && (b.role == nil || !slices.Contains(b.role.DisallowedPolicies, policy.DefaultName)) {
+	if !noDefault && !slices.Contains(asked, policy.DefaultName) && (b.role == nil || !b.role.forbids(policy.DefaultName)) {
 		asked = append(asked, policy.DefaultName)
 	}
 	if noDefault && len(b.in.Policies) == 0 {

@@ -195,7 +195,9 @@ func (s *Store) finish(ctx context.Context, handle string) error {
 	}
 }
 
-// RevokeOrphan revokes a token alone: its children live on as orphans.
+// RevokeOrphan revokes a token alone: its children live on as orphans. The last
+// of them is let go in the transaction that removes the token, so that a child
+// that is being made meanwhile is either let go too or not made.
 func (s *Store) RevokeOrphan(ctx context.Context, handle string) error {
 	for {
 		more := false
@@ -204,14 +206,23 @@ func (s *Store) RevokeOrphan(ctx context.Context, handle string) error {
 			if err != nil {
 				return err
 			}
-			more = len(children) == budget
-			return s.orphan(tx, handle, children)
+			if err := s.orphan(tx, handle, children); err != nil {
+				return err
+			}
+			if more = len(children) == budget; more {
+				return nil
+			}
+			left := budget
+			if err := s.strip(tx, handle, &left); errors.Is(err, errTooBig) {
+				more = true // of its leases
+				return nil
+			} else if err != nil {
+				return err
+			}
+			return s.remove(tx, handle, nil)
 		})
-		if err != nil {
+		if err != nil || !more {
 			return err
-		}
-		if !more {
-			return s.Revoke(ctx, handle)
 		}
 	}
 }
@@ -234,61 +245,4 @@ func (s *Store) orphan(tx store.Txn, handle string, children []string) error {
 		}
 	}
 	return nil
-}
-
-// Expire handles a token's end: it is the expiry index's handler of tokens.
-func (s *Store) Expire(ctx context.Context, it expiry.Item) error {
-	live, err := s.ended(ctx, it)
-	if err != nil {
-		return err
-	}
-	if live {
-		if err := s.Revoke(ctx, it.ID); err != nil {
-			return err
-		}
-	}
-	// Whatever the record said, this item has been seen to.
-	_, err = s.Store.Update(ctx, func(tx store.Txn) error { return expiry.Remove(tx, it) })
-	return err
-}
-
-// ended reports whether the token of an item is there and at its end; a token
-// that was renewed has another item.
-func (s *Store) ended(ctx context.Context, it expiry.Item) (bool, error) {
-	var e *Entry
-	err := s.Store.View(ctx, func(r store.Reader) error {
-		var err error
-		e, err = get(r, it.ID)
-		return err
-	})
-	if errors.Is(err, store.ErrNotFound) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	return !e.Expires.IsZero() && !e.Expires.After(s.Clock.Now()), nil
-}
-
-// ExpireBatch ends many tokens in one transaction, if they fit.
-func (s *Store) ExpireBatch(ctx context.Context, items []expiry.Item) error {
-	_, err := s.Store.Update(ctx, func(tx store.Txn) error {
-		left := 2 * budget
-		for _, it := range items {
-			e, err := get(tx, it.ID)
-			if err != nil && !errors.Is(err, store.ErrNotFound) {
-				return err
-			}
-			if err == nil && !e.Expires.IsZero() && !e.Expires.After(s.Clock.Now()) {
-				if err := s.revokeWhole(tx, it.ID, &left); err != nil {
-					return err
-				}
-			}
-			if err := expiry.Remove(tx, it); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return err
 }

@@ -255,7 +255,7 @@ func (r *Role) choose(asked, parent []string) ([]string, error) {
 		switch {
 		case name == policy.RootName:
 			return nil, fault.New(fault.Invalid, "a role cannot be used to create root tokens")
-		case slices.Contains(r.DisallowedPolicies, name) || matchesAny(r.DisallowedPoliciesGlob, name):
+		case r.forbids(name):
 			return nil, fault.Newf(fault.Invalid, "token policy %q is disallowed by the role", name)
 		case allowAll || name == policy.DefaultName || slices.Contains(r.AllowedPolicies, name) || matchesAny(r.AllowedPoliciesGlob, name):
 		default:
@@ -263,6 +263,11 @@ func (r *Role) choose(asked, parent []string) ([]string, error) {
 		}
 	}
 	return asked, nil
+}
+
+// forbids reports whether tokens of the role may not have a policy.
+func (r *Role) forbids(name string) bool {
+	return slices.Contains(r.DisallowedPolicies, name) || matchesAny(r.DisallowedPoliciesGlob, name)
 }
 
 // matchesAny matches a name with patterns in which '*' stands for any text.

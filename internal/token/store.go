@@ -68,6 +68,10 @@ type Config struct {
 	// Renewing is asked before a token of an entity is renewed. It may refuse,
 	// or return what to write in the renewal's transaction. It may be nil.
 	Renewing func(ctx context.Context, c *route.Call, e *Entry) (func(store.Txn) error, error)
+	// Serving reports with an error that a mount is gone, moved or being
+	// disabled. Read in a transaction, it makes a login and the end of its
+	// method exclude each other. It may be nil.
+	Serving func(r store.Reader, m route.Mount) error
 }
 
 // Store is the token noun.

@@ -21,6 +21,7 @@ import (
 	"github.com/cofferhq/coffer/internal/store"
 	"github.com/cofferhq/coffer/internal/store/mem"
 	"github.com/cofferhq/coffer/internal/token"
+	"github.com/cofferhq/coffer/internal/wire"
 )
 
 // faulty is a store whose updates can be made to fail.
@@ -28,6 +29,13 @@ type faulty struct {
 	store.Store
 	// left counts the updates that still succeed; negative is without limit.
 	left atomic.Int64
+	// views counts the snapshots asked for.
+	views atomic.Int64
+}
+
+func (f *faulty) View(ctx context.Context, fn func(store.Reader) error) error {
+	f.views.Add(1)
+	return f.Store.View(ctx, fn)
 }
 
 var errBroken = fault.New(fault.Unavailable, "the disk is gone")
@@ -53,7 +61,7 @@ func (m *method) Renew(context.Context, *route.Call, []byte) (authn.TokenParams,
 // world is the token noun over an empty store, with the lease noun beside it.
 type world struct {
 	*token.Store
-	t      *testing.T
+	t      testing.TB
 	db     *faulty
 	clock  *clock.Fake
 	leases *lease.Store
@@ -65,7 +73,7 @@ type world struct {
 
 const day = 24 * time.Hour
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t, db: &faulty{Store: mem.New()}, clock: clock.NewFake(time.Time{}), method: &method{}}
 	w.db.left.Store(-1)
@@ -224,6 +232,42 @@ func (w *world) call(caller *made) *route.Call {
 		c.Caller = caller.Caller()
 	}
 	return c
+}
+
+// ask sends a request to an endpoint of auth/token.
+func (w *world) ask(verb route.Verb, caller *made, path, body string, change ...func(*route.Call)) (*route.Reply, []string, error) {
+	w.t.Helper()
+	table, err := route.NewTable(route.Bind(w.Store, token.Routes))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var match route.Match
+	e, _ := table.Find(verb, path, &match)
+	if e == nil {
+		w.t.Fatalf("no endpoint %s", path)
+	}
+	c := w.call(caller)
+	c.Verb, c.Full = verb, "auth/token/"+path
+	if caller != nil {
+		c.ClientToken = wire.Secret(caller.text)
+	}
+	if c.Body, err = wire.ParseObject([]byte(body), wire.DefaultLimits); err != nil {
+		w.t.Fatal(err)
+	}
+	for _, fn := range change {
+		fn(c)
+	}
+	c.SetMatch(&match, e)
+	reply, err := e.Handle(w.t.Context(), nil, c)
+	return reply, c.Warnings(), err
+}
+
+// role writes a role.
+func (w *world) role(name, body string) {
+	w.t.Helper()
+	if _, _, err := w.ask(route.VerbWrite, nil, "roles/"+name, body); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 // alive reports whether a token can be presented.
