@@ -2,7 +2,6 @@ package gate
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime/debug"
 	"strings"
@@ -67,6 +66,9 @@ func (g *Gate) Serve(ctx context.Context, req *Request) Answer {
 	if x.endpoint != nil {
 		a.Flat = x.endpoint.Flat
 	}
+	if reply != nil && reply.Wrap != nil {
+		a.Warnings = nil // they are in what is wrapped, for whoever unwraps it
+	}
 	return a
 }
 
@@ -80,7 +82,7 @@ func (x *exchange) run(ctx context.Context) (*route.Reply, error) {
 		return nil, x.turnAway(ctx, err)
 	}
 	if x.req.Help {
-		return x.help()
+		return x.document(ctx)
 	}
 	if x.endpoint == nil {
 		return nil, x.refuse(ctx, x.missing())
@@ -155,7 +157,7 @@ func (x *exchange) admit(ctx context.Context) (err error) {
 		}
 		return x.throttleLogin(ctx)
 	}
-	if x.endpoint == nil && x.match.Public {
+	if x.endpoint == nil && x.match.Public && !x.req.Help {
 		return nil // an unsupported operation of a path that everybody knows
 	}
 	if err := x.authenticate(ctx); err != nil {
@@ -306,7 +308,7 @@ func (x *exchange) handle(ctx context.Context) (reply *route.Reply, err error) {
 			reply, err = nil, x.panicked(p)
 		}
 	}()
-	if x.entry != nil && x.call.Full == responsePath && x.entry.Policies[0] == policy.ResponseWrappingName && len(x.entry.Policies) == 1 {
+	if x.entry != nil && x.call.Full == responsePath && len(x.entry.Policies) == 1 && x.entry.Policies[0] == policy.ResponseWrappingName {
 		return x.g.Wrapping.Response(ctx, &x.call)
 	}
 	instance, err := x.mounted.Instance()
@@ -342,18 +344,6 @@ func (x *exchange) panicked(p any) error {
 
 // responsePath is where older clients read what is wrapped.
 const responsePath = "cubbyhole/response"
-
-// known reports whether the error belongs to the caller, so that it needs no
-// line in the log.
-func expected(err error) bool {
-	switch fault.KindOf(err) {
-	case fault.Internal:
-		return errors.Is(err, context.Canceled)
-	case fault.Unavailable, fault.Full, fault.Conflict:
-		return false
-	}
-	return true
-}
 
 // params shows the body to policies that constrain parameters.
 type params struct{ body wire.Object }

@@ -1,9 +1,11 @@
 package gate
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
+	"github.com/cofferhq/coffer/internal/audit"
 	"github.com/cofferhq/coffer/internal/route"
 )
 
@@ -12,6 +14,20 @@ type helpAnswer struct {
 	Help    string   `json:"help"`
 	SeeAlso []string `json:"see_also"`
 	OpenAPI any      `json:"openapi"`
+}
+
+// document answers a request for help, and writes it down like any other.
+func (x *exchange) document(ctx context.Context) (*route.Reply, error) {
+	reply, err := x.help()
+	if err != nil {
+		return nil, x.refuse(ctx, err)
+	}
+	x.describe()
+	r := x.record(audit.TypeRequest, nil)
+	if err := x.auditResponse(ctx, x.g.Audit.Begin(&r), reply, nil); err != nil {
+		return nil, err
+	}
+	return reply, nil
 }
 
 // help documents a path from the declarations of its endpoints.
