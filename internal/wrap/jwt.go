@@ -41,8 +41,11 @@ func loadSigner(ctx context.Context, s store.Store) (signer, error) {
 		key = append(key, b...)
 		return err
 	})
-	if err != nil || len(key) != ed25519.PrivateKeySize {
-		return signer{}, fmt.Errorf("reading the wrapping key: %w", errors.Join(err))
+	if err == nil && len(key) != ed25519.PrivateKeySize {
+		err = errors.New("wrong length")
+	}
+	if err != nil {
+		return signer{}, fmt.Errorf("reading the wrapping key: %w", err)
 	}
 	return signer{key: key}, nil
 }

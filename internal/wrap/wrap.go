@@ -114,26 +114,27 @@ func (s *Store) handle(text string) (string, error) {
 
 // take removes a wrapped answer with its token and returns it.
 func (s *Store) take(tx store.Txn, ns store.NamespaceID, handle string) (row, error) {
-	r, err := s.peek(tx, ns, handle)
-	if err != nil {
-		return r, err
+	w, err := s.peek(tx, ns, handle)
+	if err == nil {
+		err = s.tokens.RevokeWithin(tx, handle)
 	}
-	return r, s.tokens.RevokeWithin(tx, handle)
+	return w, err
 }
 
 // peek reads a wrapped answer.
 func (s *Store) peek(r store.Reader, ns store.NamespaceID, handle string) (row, error) {
 	w, err := store.GetJSON[row](r, rowKey(handle))
 	if errors.Is(err, store.ErrNotFound) || err == nil && !s.clock.Now().Before(w.Created.Add(w.TTL)) {
-		return w, errInvalid
+		return row{}, errInvalid
 	}
 	if err != nil {
-		return w, err
+		return row{}, err
 	}
-	if at, err := s.tokens.NamespaceOf(r, handle); err != nil || at != ns {
-		return w, errInvalid
+	at, err := s.tokens.NamespaceOf(r, handle)
+	if errors.Is(err, store.ErrNotFound) || err == nil && at != ns {
+		return row{}, errInvalid
 	}
-	return w, nil
+	return w, err
 }
 
 // Unwrap returns an answer's envelope and forgets it.
@@ -148,5 +149,8 @@ func (s *Store) Unwrap(ctx context.Context, ns store.NamespaceID, text string) (
 		w, err = s.take(tx, ns, handle)
 		return err
 	})
-	return w.Body, err
+	if err != nil {
+		return nil, err // also if it was read but its removal is not certain
+	}
+	return w.Body, nil
 }
