@@ -213,6 +213,9 @@ func stuckLeases(t *testing.T) {
 	if got := list(); got.Count != 0 {
 		t.Errorf("a lease that was removed by force is listed as stuck: %+v", got)
 	}
+	if n := w.rows(); n != 0 {
+		t.Errorf("%d rows are left of a lease that was removed by force", n)
+	}
 }
 
 func TestListingShowsLeasesAndFoldersOfOneLevel(t *testing.T) {

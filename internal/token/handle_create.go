@@ -344,7 +344,7 @@ func (b *builder) lifetime() error {
 		limits = append(limits, b.c.Mount.MaxTTL)
 	}
 	b.e.TTL = seconds(capBy(want, limits...))
-	if ttl > b.e.TTL && period == 0 {
+	if seconds(ttl) > b.e.TTL && period == 0 {
 		b.c.Warn("TTL of \"" + ttl.String() + "\" exceeded the effective maximum of \"" + b.e.TTL.String() + "\"; TTL value is capped accordingly")
 	}
 	return nil
