@@ -17,6 +17,7 @@ install_servers() {
 	local packages=()
 	compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || packages+=(postgresql)
 	/usr/bin/python3 -c 'import hvac' 2>/dev/null || packages+=(python3-hvac)
+	command -v strace >/dev/null || packages+=(strace) # makes fsync fail
 	command -v curl >/dev/null || packages+=(curl)
 	command -v gcc >/dev/null || packages+=(gcc libc6-dev) # the race detector links with it
 	if ((${#packages[@]} == 0)); then
