@@ -235,6 +235,53 @@ func TestAnItemThatIsNotRemovedIsNotHammered(t *testing.T) {
 	})
 }
 
+// movers notes where its items are moved to.
+type movers struct {
+	handler
+	moved []time.Duration
+	err   error
+}
+
+func (m *movers) Moved(_ store.Txn, it expiry.Item, to time.Time) error {
+	m.moved = append(m.moved, to.Sub(it.At))
+	return m.err
+}
+
+func TestAHandlerIsToldWhereItsItemGoes(t *testing.T) {
+	within(t, func(w *world) {
+		m := &movers{handler: handler{w}}
+		w.answer = func(expiry.Item) error { return errors.New("not yet") }
+		w.fresh(map[expiry.Class]expiry.Handler{expiry.Lease: m})
+		w.put(item(1, "x", 0))
+		w.running(func() { w.pass(2 * time.Second) })
+		if diff := cmp.Diff([]time.Duration{2 * time.Second, 4 * time.Second}, m.moved); diff != "" {
+			t.Errorf("moved by (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// TestAnItemWhoseHandlerCannotNoteItsMoveStays refuses the move: both or
+// neither happens.
+func TestAnItemWhoseHandlerCannotNoteItsMoveStays(t *testing.T) {
+	within(t, func(w *world) {
+		m := &movers{handler: handler{w}, err: errors.New("no")}
+		w.answer = func(expiry.Item) error { return errors.New("not yet") }
+		w.fresh(map[expiry.Class]expiry.Handler{expiry.Lease: m})
+		w.put(item(1, "x", 0))
+		w.running(func() {
+			for range 10 {
+				w.pass(time.Second)
+			}
+		})
+		if n := len(w.calls()); n < 2 || n > 12 {
+			t.Errorf("%d attempts in 10 seconds", n)
+		}
+		if stuck, err := expiry.ListStuck(t.Context(), w.db, 10); err != nil || len(stuck) != 0 {
+			t.Errorf("%d items were moved, error %v", len(stuck), err)
+		}
+	})
+}
+
 func TestAPanicIsAFailureOfOneItem(t *testing.T) {
 	within(t, func(w *world) {
 		w.answer = func(it expiry.Item) error {

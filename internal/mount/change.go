@@ -403,5 +403,13 @@ func (t *Table) Move(ctx context.Context, ns store.NamespaceID, from, to string)
 		e.Path = to
 		return store.PutJSON(tx, e.key(), e)
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	// What was granted between the first sweep and the move would escape the
+	// mount's end, which looks under the new path.
+	if err := t.Leases().RevokePrefix(ctx, ns, from, false); err != nil {
+		t.Log.Warn("leases of a mount's old path could not be revoked yet", "mount", from, "error", err)
+	}
+	return nil
 }
