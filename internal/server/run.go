@@ -175,7 +175,7 @@ func (s *Server) names() map[string]string {
 }
 
 // proxied reads the PROXY protocol of load balancers. A connection that may not
-// use it is closed or taken for what it is; others are served either way.
+// use it is closed or taken for what it is, as the configuration says.
 func proxied(l net.Listener, c config.ProxyProtocol) net.Listener {
 	if c.Behavior == "" {
 		return l
@@ -197,7 +197,7 @@ func proxied(l net.Listener, c config.ProxyProtocol) net.Listener {
 		case c.Behavior == "use_always", authorized(o.Upstream):
 			return proxyproto.USE, nil
 		case c.Behavior == "deny_unauthorized":
-			return proxyproto.REJECT, nil
+			return proxyproto.REJECT, proxyproto.ErrInvalidUpstream // closes it, whatever it would send
 		}
 		return proxyproto.IGNORE, nil
 	}}
