@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"sync"
 	"sync/atomic"
 
@@ -220,7 +219,7 @@ func ForgetNamespace(tx store.Txn, ns store.NamespaceID) error {
 }
 
 func forget(tx store.Txn, goes func(store.Key, *rule) bool) error {
-	found := map[store.Key]bool{}
+	var found []store.Key
 	for e, err := range tx.Scan(store.Under(allKey())) {
 		if err != nil {
 			return err
@@ -230,10 +229,10 @@ func forget(tx store.Txn, goes func(store.Key, *rule) bool) error {
 			return errors.New("decoding a quota: malformed")
 		}
 		if goes(e.Key, &r) {
-			found[e.Key] = true
+			found = append(found, e.Key)
 		}
 	}
-	for key := range maps.Keys(found) {
+	for _, key := range found {
 		if err := tx.Delete(key); err != nil {
 			return err
 		}

@@ -246,6 +246,24 @@ func TestBadTokensAreStrangers(t *testing.T) {
 	}
 }
 
+func TestTokensOfAnEntityAreOneClient(t *testing.T) {
+	s := start(t)
+	login := func(role string) string {
+		a := s.MustAs("", 200, "POST", "auth/b/login", map[string]any{"role": role})
+		token, _ := a.JSON()["auth"].(map[string]any)["client_token"].(string)
+		return token
+	}
+	first, second, other := login("alice"), login("alice"), login("bob")
+	s.limit(`{"rate":2,"path":"cubbyhole","group_by":"entity_then_ip"}`)
+	var got []int
+	for _, token := range []string{first, second, first, second, other, other, other} {
+		got = append(got, s.Do("GET", "cubbyhole/x", token, nil).Status)
+	}
+	if diff := cmp.Diff([]int{404, 404, 429, 429, 404, 404, 429}, got); diff != "" {
+		t.Error("(-want +got):\n" + diff)
+	}
+}
+
 func TestARefusalDoesNotUseATokenUp(t *testing.T) {
 	s := start(t)
 	s.Policy("reader", `path "secret/*" { capabilities = ["read"] }`)
