@@ -60,7 +60,6 @@ type Check struct {
 	path   string
 	addr   netip.Addr
 	now    time.Time
-	login  bool
 	bound  []bound
 	few    [2]bound // where bound lies, unless there are more
 	lowest level    // of the bucket with the least room
@@ -80,7 +79,7 @@ func (r *Rates) Check(c *route.Call, login bool) *Check {
 	if r == nil || r.config.exempts(c.Namespace.Path, c.Full) {
 		return nil
 	}
-	x := &Check{rates: r, path: c.Full, addr: c.Remote, now: c.Now, login: login}
+	x := &Check{rates: r, path: c.Full, addr: c.Remote, now: c.Now}
 	x.bound = x.few[:0]
 	r.forest.binding(targetOf(c), func(q *limiter, b *branch[limiter]) {
 		roles := login && b != nil && len(b.roles) > 0
