@@ -101,7 +101,7 @@ func healthCode(text string, def int) (int, error) {
 		return def, nil
 	}
 	n, err := strconv.Atoi(text)
-	if err != nil || n < 100 || n > 599 {
+	if err != nil || n < 200 || n > 599 { // one below 200 does not end an answer
 		return 0, fault.New(fault.Invalid, "")
 	}
 	return n, nil
