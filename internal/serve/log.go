@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -143,7 +144,7 @@ func (l *logFile) rotateLocked() error {
 	if l.config.RotateMaxFiles == 0 {
 		return nil
 	}
-	old, err := filepath.Glob(base + "-[0-9]*" + ext)
+	old, err := rotated(base, ext)
 	if err != nil {
 		return err
 	}
@@ -156,4 +157,28 @@ func (l *logFile) rotateLocked() error {
 		old = old[1:]
 	}
 	return nil
+}
+
+// rotated returns the files that were moved away from base+ext: those whose
+// names have a time, and nothing but a time, in between.
+func rotated(base, ext string) ([]string, error) {
+	dir, prefix := filepath.Split(base)
+	entries, err := os.ReadDir(filepath.Clean(dir + "."))
+	if err != nil {
+		return nil, err
+	}
+	var list []string
+	for _, e := range entries {
+		stamp, ok := strings.CutPrefix(e.Name(), prefix+"-")
+		if !ok {
+			continue
+		}
+		if stamp, ok = strings.CutSuffix(stamp, ext); !ok {
+			continue
+		}
+		if _, err := strconv.ParseUint(stamp, 10, 64); err == nil {
+			list = append(list, filepath.Join(dir, e.Name()))
+		}
+	}
+	return list, nil
 }
