@@ -27,7 +27,6 @@ import (
 
 // node is a sealed server whose endpoints tell what reached them.
 type node struct {
-	t      *testing.T
 	always *route.Table
 	cors   httpd.CORS
 	fails  error
@@ -77,9 +76,9 @@ func (n *node) streams(context.Context, *route.Call, anything) (route.Bytes, err
 	return route.Bytes{ContentType: "text/plain", Stream: n.stream}, nil
 }
 
-func newNode(t *testing.T) *node {
+func newNode(t testing.TB) *node {
 	t.Helper()
-	n := &node{t: t}
+	n := &node{}
 	var eps []route.Endpoint
 	for _, v := range []route.Verb{route.VerbRead, route.VerbList, route.VerbScan, route.VerbWrite, route.VerbDelete, route.VerbPatch} {
 		eps = append(eps, route.Raw(v, "echo/{path...}", (*node).echo, route.WhileSealed()))
