@@ -35,7 +35,8 @@ install_servers() {
 
 install_servers
 ./scripts/check.sh
-CGO_ENABLED=1 go test -race -timeout 15m "${raced[@]}"
+# A bound on time says nothing under the race detector, which is ten times slower.
+CGO_ENABLED=1 go test -race -timeout 15m -skip '^TestParseTimeIsBounded$' "${raced[@]}"
 export CGO_ENABLED=0
 go test -timeout 15m ./api/... ./cmd/... ./internal/...
 # One at a time: these measure how long things take.
