@@ -63,7 +63,6 @@ type Switches struct {
 type Log struct {
 	Level          string // trace, debug, info, warn or error
 	Format         string // standard or json
-	RequestsLevel  string // level at which finished requests are logged; empty for never
 	File           string // empty for standard error
 	RotateBytes    int64
 	RotateDuration time.Duration

@@ -49,8 +49,6 @@ type TLS struct {
 	RequireClientCert bool
 	// IgnoreClientCerts does not ask clients for certificates at all.
 	IgnoreClientCerts bool
-	// AutoReload watches the certificate's files for changes.
-	AutoReload bool
 }
 
 // ProxyProtocol configures the PROXY protocol of load balancers.
@@ -68,12 +66,10 @@ type Forwarded struct {
 	HopSkips            int
 	RejectNotPresent    bool
 	RejectNotAuthorized bool
-	ClientCertHeader    string
-	ClientCertDecoders  []string
 }
 
-// Limits bound a single request. A negative limit is off, and so is a
-// JSONMemory of zero; any other zero of a file stands for the default.
+// Limits bound a single request. A negative limit is off; zero stands for the
+// default.
 type Limits struct {
 	RequestSize       int64
 	RequestDuration   time.Duration
@@ -81,7 +77,6 @@ type Limits struct {
 	JSONStringLength  int64
 	JSONObjectEntries int
 	JSONArrayElements int
-	JSONMemory        int64
 	JSONStrings       int
 	TokenHeaderSize   int64
 }
@@ -101,11 +96,9 @@ type Access struct {
 	UnauthenticatedInFlight     bool
 	DisableUnauthedRekey        bool
 	DisableUnauthedGenerateRoot bool
-	DisableReplicationStatus    bool
 	RedactAddresses             bool
 	RedactClusterName           bool
 	RedactVersion               bool
-	ChrootNamespace             string
 	MetricsOnly                 bool
 	DisableRequestLimiter       bool
 }

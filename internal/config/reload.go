@@ -33,15 +33,14 @@ type setting struct {
 
 func comparedSettings() []setting {
 	return []setting{
-		{"audit", true, by(func(c *Config) any { return withoutPlaces(c.Audits, func(a *AuditDevice) *Pos { return &a.Pos }) })},
-		{"custom_response_headers", true, inBoth(func(l Listener) any { return l.Headers })},
+		{"audit", false, by(func(c *Config) any { return withoutPlaces(c.Audits, func(a *AuditDevice) *Pos { return &a.Pos }) })},
+		{"custom_response_headers", false, inBoth(func(l Listener) any { return l.Headers })},
 		{"listener certificates", true, inBoth(func(l Listener) any {
 			return []string{l.TLS.CertFile, l.TLS.KeyFile, l.TLS.ClientCAFile}
 		})},
-		{"listener limits", true, inBoth(func(l Listener) any { return l.Limits })},
+		{"listener limits", false, inBoth(func(l Listener) any { return l.Limits })},
 		{"log_level", true, by(func(c *Config) any { return c.Log.Level })},
-		{"log_requests_level", true, by(func(c *Config) any { return c.Log.RequestsLevel })},
-		{"user_lockout", true, by(func(c *Config) any {
+		{"user_lockout", false, by(func(c *Config) any {
 			return withoutPlaces(c.UserLockouts, func(u *UserLockout) *Pos { return &u.Pos })
 		})},
 
@@ -53,7 +52,7 @@ func comparedSettings() []setting {
 		{"listener", false, by(func(c *Config) any { return listenerParts(c, restartPart) })},
 		{"log file and format", false, by(func(c *Config) any {
 			l := c.Log
-			l.Level, l.RequestsLevel = "", ""
+			l.Level = ""
 			return l
 		})},
 		{"max_lease_ttl", false, by(func(c *Config) any { return c.MaxLeaseTTL })},

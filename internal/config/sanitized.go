@@ -27,7 +27,7 @@ func (c *Config) Sanitized() map[string]any {
 		"introspection_endpoint":              c.IntrospectionEndpoint,
 		"log_format":                          c.Log.Format,
 		"log_level":                           c.Log.Level,
-		"log_requests_level":                  c.Log.RequestsLevel,
+		"log_requests_level":                  "",
 		"max_lease_ttl":                       seconds(c.MaxLeaseTTL),
 		"pid_file":                            c.PIDFile,
 		"plugin_directory":                    "",

@@ -45,7 +45,7 @@ func (d *decoder) topLevel() keys {
 		"default_max_request_duration": duration(&c.DefaultMaxRequestDuration),
 
 		"log_level":            logLevel(&c.Log.Level),
-		"log_requests_level":   logLevel(&c.Log.RequestsLevel),
+		"log_requests_level":   ignored("finished requests are in the audit log and in the metrics"),
 		"log_format":           choice(&c.Log.Format, "standard", "json"),
 		"log_file":             text(&c.Log.File),
 		"log_rotate_bytes":     size(&c.Log.RotateBytes),

@@ -77,9 +77,6 @@ func (v *validator) tcpListener(l Listener) {
 	if l.ProxyProtocol.Behavior == "" && len(l.ProxyProtocol.Authorized) > 0 {
 		v.errorf(l.Pos, "proxy_protocol_authorized_addrs needs proxy_protocol_behavior, such as \"allow_authorized\"")
 	}
-	if l.Forwarded.ClientCertHeader != "" && len(l.Forwarded.Authorized) == 0 {
-		v.errorf(l.Pos, "x_forwarded_for_client_cert_header needs x_forwarded_for_authorized_addrs: without it anyone could present any certificate")
-	}
 	if l.CORS.Enabled && len(l.CORS.AllowedOrigins) == 0 {
 		v.errorf(l.Pos, `cors_enabled needs cors_allowed_origins, such as ["https://ui.example.com"]`)
 	}

@@ -67,9 +67,6 @@ func TestValidateSaysWhatToDo(t *testing.T) {
 		"a PROXY protocol for nobody": {storage + "listener \"tcp\" {\n tls_disable = true\n proxy_protocol_behavior = \"deny_unauthorized\" }", []string{
 			`c:2:1: proxy_protocol_behavior = "deny_unauthorized" needs proxy_protocol_authorized_addrs, the addresses of your load balancers`,
 		}},
-		"forwarded certificates from anyone": {storage + "listener \"tcp\" {\n tls_disable = true\n x_forwarded_for_client_cert_header = \"Client-Cert\" }", []string{
-			`c:2:1: x_forwarded_for_client_cert_header needs x_forwarded_for_authorized_addrs: without it anyone could present any certificate`,
-		}},
 		"CORS for nobody": {storage + "listener \"tcp\" {\n tls_disable = true\n cors_enabled = true }", []string{
 			`c:2:1: cors_enabled needs cors_allowed_origins, such as ["https://ui.example.com"]`,
 		}},

@@ -355,6 +355,9 @@ func (l *Listener) fail(w http.ResponseWriter, r *http.Request, id string, err e
 // cors answers a preflight itself and reports whether the request may go on.
 func (l *Listener) cors(w http.ResponseWriter, r *http.Request) bool {
 	c, origin := l.Node.CORS(), r.Header.Get("Origin")
+	if own := l.Config.CORS; own.Enabled {
+		c = CORS{Enabled: true, Origins: own.AllowedOrigins, Headers: own.AllowedHeaders}
+	}
 	if !c.Enabled {
 		return true
 	}

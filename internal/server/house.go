@@ -90,12 +90,12 @@ func (h *house) open(ctx context.Context) (err error) {
 	}
 	h.identity = identity.New(identity.Config{Store: b, Clock: s.clock, Rand: rand.Reader, Log: h.log, Mount: h.mountOf})
 	if h.tokens, err = token.New(ctx, token.Config{
-		Store: b, Clock: s.clock, Log: h.log, Leases: leasesOf{h}, WipeCubbyhole: h.wipe, PolicyExists: h.policies.Exists, Method: h.method,
+		Store: b, Clock: s.clock, Log: h.log, Leases: leasesOf{h}, WipeCubbyhole: h.wipe, PolicyExists: h.policies.Exists, Method: h.method, Serving: mount.Serving,
 		EntityPolicies: h.entityPolicies, Renewing: h.renewing,
 	}); err != nil {
 		return err
 	}
-	h.leases = lease.New(lease.Config{Store: b, Clock: s.clock, Log: h.log, Tokens: h.tokens, Engine: h.engine})
+	h.leases = lease.New(lease.Config{Store: b, Clock: s.clock, Log: h.log, Tokens: h.tokens, Engine: h.engine, Serving: mount.Serving})
 	defaultTTL, maxTTL := s.config.LeaseTTLs()
 	tables := map[string]*route.Table{}
 	h.mounts, err = mount.New(ctx, mount.Config{

@@ -28,6 +28,8 @@ type port struct {
 	net    net.Listener
 	http   *http.Server
 	cert   atomic.Pointer[tls.Certificate] // nil without TLS
+	// clientCAs are those that client certificates must come from, if any.
+	clientCAs atomic.Pointer[x509.CertPool]
 }
 
 // Run serves until ctx ends, then lets running requests end, seals, and closes
@@ -231,13 +233,10 @@ func (p *port) tlsConfig() (*tls.Config, error) {
 		t.ClientAuth = tls.RequestClientCert
 	}
 	if c.ClientCAFile != "" {
-		pem, err := os.ReadFile(c.ClientCAFile)
-		if err != nil {
-			return nil, fmt.Errorf("reading client CA: %w", err)
-		}
-		t.ClientCAs = x509.NewCertPool()
-		if !t.ClientCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("client CA %s holds no certificate", c.ClientCAFile)
+		t.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			now := t.Clone()
+			now.ClientCAs = p.clientCAs.Load()
+			return now, nil
 		}
 		if !c.RequireClientCert && !c.IgnoreClientCerts {
 			t.ClientAuth = tls.VerifyClientCertIfGiven
@@ -250,6 +249,17 @@ func (p *port) loadCertificate() error {
 	cert, err := tls.LoadX509KeyPair(p.config.TLS.CertFile, p.config.TLS.KeyFile)
 	if err != nil {
 		return fmt.Errorf("reading the certificate of %s: %w", p.config.Address, err)
+	}
+	if file := p.config.TLS.ClientCAFile; file != "" {
+		pem, err := os.ReadFile(file)
+		if err != nil {
+			return fmt.Errorf("reading client CA: %w", err)
+		}
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(pem) {
+			return fmt.Errorf("client CA %s holds no certificate", file)
+		}
+		p.clientCAs.Store(pool)
 	}
 	p.cert.Store(&cert)
 	return nil
@@ -335,9 +345,13 @@ func lookup(name string, find func(string) (string, error)) (int, error) {
 // reload takes over what of a new configuration can be taken over while
 // running. A certificate that cannot be read leaves the old one in service.
 func (s *Server) reload(c *config.Config, ports []*port) {
-	for _, p := range ports {
+	for i, p := range ports {
 		if p.cert.Load() == nil {
 			continue
+		}
+		if c != nil && i < len(c.Listeners) && c.Listeners[i].Address == p.config.Address {
+			next := c.Listeners[i].TLS
+			p.config.TLS.CertFile, p.config.TLS.KeyFile, p.config.TLS.ClientCAFile = next.CertFile, next.KeyFile, next.ClientCAFile
 		}
 		if err := p.loadCertificate(); err != nil {
 			s.log.Error("keeping the old certificate", "error", err)
