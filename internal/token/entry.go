@@ -54,6 +54,8 @@ type Entry struct {
 	NoDefaultPolicy bool `json:"nodef,omitempty"`
 	// Revoking marks a tree that is being taken down.
 	Revoking bool `json:"dead,omitempty"`
+	// Sparing says of a marked token that its children live on as orphans.
+	Sparing bool `json:"spare,omitempty"`
 }
 
 // Root reports whether the root policy is among the token's.

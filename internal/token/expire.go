@@ -10,17 +10,21 @@ import (
 
 // Expire handles a token's end: it is the expiry index's handler of tokens.
 func (s *Store) Expire(ctx context.Context, it expiry.Item) error {
-	var ended bool
+	var e *Entry
 	err := s.Store.View(ctx, func(r store.Reader) error {
-		e, err := s.ended(r, it)
-		ended = e != nil
+		var err error
+		e, err = s.ended(r, it)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	if ended {
-		if err := s.Revoke(ctx, it.ID); err != nil {
+	if e != nil {
+		end := s.Revoke
+		if e.Sparing { // a revocation that was interrupted
+			end = s.RevokeOrphan
+		}
+		if err := end(ctx, it.ID); err != nil {
 			return err
 		}
 	}
@@ -66,6 +70,9 @@ func (s *Store) ExpireBatch(ctx context.Context, items []expiry.Item) error {
 			e, err := s.ended(tx, it)
 			if err != nil {
 				return err
+			}
+			if e != nil && e.Sparing {
+				return errTooBig // its children must be let go first
 			}
 			if e != nil {
 				if err := s.revokeWhole(tx, it.ID, &left); err != nil {

@@ -121,7 +121,7 @@ func (s *Store) remove(tx store.Txn, handle string, children []string) error {
 // index finishes the work should this server stop, and takes down what hangs
 // on it part by part.
 func (s *Store) revokeInParts(ctx context.Context, handle string) error {
-	if err := s.mark(ctx, handle); err != nil {
+	if err := s.mark(ctx, handle, false); err != nil {
 		return err
 	}
 	for {
@@ -152,7 +152,9 @@ func (s *Store) revokeInParts(ctx context.Context, handle string) error {
 	return s.finish(ctx, handle)
 }
 
-func (s *Store) mark(ctx context.Context, handle string) error {
+// mark makes a token useless, for its holder and as a parent. sparing says that
+// its children are to be let go rather than revoked.
+func (s *Store) mark(ctx context.Context, handle string, sparing bool) error {
 	_, err := s.Store.Update(ctx, func(tx store.Txn) error {
 		e, err := get(tx, handle)
 		if errors.Is(err, store.ErrNotFound) {
@@ -164,7 +166,7 @@ func (s *Store) mark(ctx context.Context, handle string) error {
 		if err := expiry.Remove(tx, due(e)); err != nil {
 			return err
 		}
-		e.Revoking, e.Expires = true, s.Clock.Now()
+		e.Revoking, e.Sparing, e.Expires = true, sparing, s.Clock.Now()
 		if err := put(tx, e); err != nil {
 			return err
 		}
@@ -195,10 +197,13 @@ func (s *Store) finish(ctx context.Context, handle string) error {
 	}
 }
 
-// RevokeOrphan revokes a token alone: its children live on as orphans. The last
-// of them is let go in the transaction that removes the token, so that a child
-// that is being made meanwhile is either let go too or not made.
+// RevokeOrphan revokes a token alone: its children live on as orphans. The token
+// is marked first, so that no more children are made while those there are let
+// go; they could be made faster than that.
 func (s *Store) RevokeOrphan(ctx context.Context, handle string) error {
+	if err := s.mark(ctx, handle, true); err != nil {
+		return err
+	}
 	for {
 		more := false
 		_, err := s.Store.Update(ctx, func(tx store.Txn) error {

@@ -250,3 +250,18 @@ func TestABatchOfExpiriesThatIsTooBigIsRefusedWhole(t *testing.T) {
 	w.expireLeases()
 	w.gone()
 }
+
+func TestAnInterruptedOrphaningSparesTheChildren(t *testing.T) {
+	w := newWorld(t)
+	parent := w.create(nil)
+	child := w.create(parent)
+	w.db.left.Store(1) // the mark is stored, the rest is not
+	if err := w.RevokeOrphan(t.Context(), parent.Handle); !errors.Is(err, fault.Unavailable) {
+		t.Fatalf("interrupted: %v, want unavailable", err)
+	}
+	w.db.left.Store(-1)
+	w.wantAlive(false, parent)
+	w.expireTokens()
+	w.wantAlive(false, parent)
+	w.wantAlive(true, child)
+}
