@@ -149,17 +149,24 @@ const (
 // use calls fn with an open connection. The call is bounded by
 // [operationLimit] and does not end with the client's: a statement that was
 // sent should run to its end rather than leave its outcome unknown. If the
-// database refuses the connection's credentials while a change of them is
-// unfinished, the change is finished first.
+// database refuses the connection's credentials, they may have been changed
+// since they were read: a change that is unfinished is finished, and the call
+// made again while no other can begin.
 func (e *Engine) use(ctx context.Context, name string, c connection, u urgency, fn func(context.Context, Connection) error) error {
 	err := e.useOnce(ctx, name, c, u, fn)
-	if !errors.Is(err, ErrCredentials) || c.PendingPassword == "" {
+	if !errors.Is(err, ErrCredentials) {
 		return err
 	}
-	if settled, rerr := e.settleRoot(ctx, name); rerr == nil {
-		return e.useOnce(ctx, name, settled, u, fn)
+	unlock, lerr := e.changing.lock(ctx, timerRoot+name)
+	if lerr != nil {
+		return err
 	}
-	return err
+	defer unlock()
+	now, rerr := e.settleRootLocked(ctx, name)
+	if rerr != nil || now.Version == c.Version && c.PendingPassword == "" {
+		return err
+	}
+	return e.useOnce(ctx, name, now, u, fn)
 }
 
 func (e *Engine) useOnce(ctx context.Context, name string, c connection, u urgency, fn func(context.Context, Connection) error) error {
