@@ -16,7 +16,7 @@ import (
 )
 
 // scale is how many leases the test makes: enough to notice a start that reads
-// them all. COFFER_SCALE=1000000 (make scale) is the size that is promised.
+// them all. COFFER_SCALE=1000000 is the size that is promised.
 func scale(t *testing.T) int {
 	text := os.Getenv("COFFER_SCALE")
 	if text == "" {
