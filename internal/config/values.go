@@ -171,17 +171,6 @@ func prefixes(to *[]netip.Prefix) key {
 	}}
 }
 
-// stringMap collects every field of an object as text.
-func (d *decoder) stringMap(obj node) map[string]string {
-	out := make(map[string]string, len(obj.fields))
-	d.object("", obj, mapKeys(obj, func(d *decoder, f field) {
-		if s, _, ok := d.scalar(f.key, f.value); ok {
-			out[f.key] = s
-		}
-	}))
-	return out
-}
-
 // mapKeys makes the table of an object whose keys are free.
 func mapKeys(obj node, set func(*decoder, field)) keys {
 	known := make(keys, len(obj.fields))

@@ -174,7 +174,7 @@ func (s *Store) Renew(ctx context.Context, c *route.Call, id string, increment t
 	if !ok {
 		return nil, fault.New(fault.Invalid, "lease is not renewable")
 	}
-	until, capped, err := prolong(c.Now, e, mount, increment, engine.RenewLimits{TTL: e.TTL, MaxTTL: e.MaxTTL})
+	until, _, err := prolong(c.Now, e, mount, increment, engine.RenewLimits{TTL: e.TTL, MaxTTL: e.MaxTTL})
 	if err != nil {
 		return nil, err
 	}
@@ -182,8 +182,8 @@ func (s *Store) Renew(ctx context.Context, c *route.Call, id string, increment t
 	if err != nil {
 		return nil, err
 	}
-	var again time.Time
-	if again, capped, err = prolong(c.Now, e, mount, increment, limits); err != nil {
+	again, capped, err := prolong(c.Now, e, mount, increment, limits)
+	if err != nil {
 		return nil, err
 	}
 	if !again.Equal(until) {
