@@ -272,24 +272,5 @@ func (r *Role) forbids(name string) bool {
 
 // matchesAny matches a name with patterns in which '*' stands for any text.
 func matchesAny(patterns []string, name string) bool {
-	return slices.ContainsFunc(patterns, func(p string) bool { return globMatch(p, name) })
-}
-
-func globMatch(pattern, name string) bool {
-	parts := strings.Split(pattern, "*")
-	if len(parts) == 1 {
-		return pattern == name
-	}
-	if !strings.HasPrefix(name, parts[0]) {
-		return false
-	}
-	name = name[len(parts[0]):]
-	for _, part := range parts[1 : len(parts)-1] {
-		i := strings.Index(name, part)
-		if i < 0 {
-			return false
-		}
-		name = name[i+len(part):]
-	}
-	return strings.HasSuffix(name, parts[len(parts)-1])
+	return slices.ContainsFunc(patterns, func(p string) bool { return wire.MatchGlob(p, name) })
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"strings"
 )
 
 // Hex writes bytes as lower-case hexadecimal digits.
@@ -28,4 +29,28 @@ func NewUUID(random io.Reader) (string, error) {
 	out[23] = '-'
 	hex.Encode(out[24:], b[10:])
 	return string(out[:]), nil
+}
+
+// MatchGlob reports whether name matches a pattern in which every "*" stands for
+// any text. Policies' parameter rules have a narrower form of their own.
+func MatchGlob(pattern, name string) bool {
+	head, tail, star := strings.Cut(pattern, "*")
+	if !star {
+		return pattern == name
+	}
+	name, ok := strings.CutPrefix(name, head)
+	if !ok {
+		return false
+	}
+	for {
+		part, rest, more := strings.Cut(tail, "*")
+		if !more {
+			return strings.HasSuffix(name, part)
+		}
+		i := strings.Index(name, part)
+		if i < 0 {
+			return false
+		}
+		name, tail = name[i+len(part):], rest
+	}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 
 	"github.com/cofferhq/coffer/internal/fault"
 	"github.com/cofferhq/coffer/internal/route"
@@ -33,29 +32,7 @@ type connection struct {
 // allows reports whether a role may use the connection. A star in a pattern
 // stands for any characters.
 func (c connection) allows(role string) bool {
-	return slices.ContainsFunc(c.AllowedRoles, func(pattern string) bool { return matchGlob(pattern, role) })
-}
-
-func matchGlob(pattern, name string) bool {
-	head, tail, star := strings.Cut(pattern, "*")
-	if !star {
-		return pattern == name
-	}
-	name, ok := strings.CutPrefix(name, head)
-	if !ok {
-		return false
-	}
-	for {
-		part, rest, more := strings.Cut(tail, "*")
-		if !more {
-			return strings.HasSuffix(name, part)
-		}
-		i := strings.Index(name, part)
-		if i < 0 {
-			return false
-		}
-		name, tail = name[i+len(part):], rest
-	}
+	return slices.ContainsFunc(c.AllowedRoles, func(pattern string) bool { return wire.MatchGlob(pattern, role) })
 }
 
 func (e *Engine) mustAllow(c connection, role string) error {
