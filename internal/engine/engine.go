@@ -50,6 +50,9 @@ type Host struct {
 	// Passwords generates a password by the named password policy; "" is the
 	// default policy. An unknown name is [fault.Invalid].
 	Passwords func(ctx context.Context, policy string) (string, error)
+	// Identity returns what the names in templates stand for ("identity.entity.name")
+	// for an entity. An unknown or disabled one is [fault.Denied].
+	Identity func(ctx context.Context, entity string) (func(name string) (string, bool), error)
 }
 
 // Timers is a persistent alarm clock: one row per timer, no memory. A timer
@@ -105,6 +108,15 @@ type Cleaner interface {
 // Issue declares an endpoint that grants a lease. It has an effect whatever its
 // verb.
 func Issue[E, In, Out any](verb route.Verb, pattern string, h func(E, context.Context, *route.Call, In) (Out, Lease, error), opts ...route.Option) route.Endpoint {
+	return MayIssue(verb, pattern, func(recv E, ctx context.Context, c *route.Call, in In) (Out, *Lease, error) {
+		out, lease, err := h(recv, ctx, c, in)
+		return out, &lease, err
+	}, opts...)
+}
+
+// MayIssue declares an endpoint that grants a lease or, when the handler
+// returns nil for it, none. It has an effect whatever its verb.
+func MayIssue[E, In, Out any](verb route.Verb, pattern string, h func(E, context.Context, *route.Call, In) (Out, *Lease, error), opts ...route.Option) route.Endpoint {
 	e := route.Full(verb, pattern, func(recv E, ctx context.Context, c *route.Call, in In) (*route.Reply, error) {
 		out, lease, err := h(recv, ctx, c, in)
 		if err != nil {
@@ -114,7 +126,7 @@ func Issue[E, In, Out any](verb route.Verb, pattern string, h func(E, context.Co
 		if err != nil {
 			return nil, err
 		}
-		reply.Issued = &lease
+		reply.Issued = lease
 		return reply, nil
 	}, opts...)
 	e.Effect, e.Issue = true, true

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
+	"strings"
 
 	"github.com/cofferhq/coffer/internal/store"
 )
@@ -35,6 +37,31 @@ func (s Storage) View(ctx context.Context, fn func(store.Reader) error) error {
 func (s Storage) Update(ctx context.Context, fn func(store.Txn) error) error {
 	_, err := s.inner.Update(ctx, func(tx store.Txn) error { return fn(s.Confine(tx)) })
 	return err
+}
+
+// Watch calls fn after every commit that changed rows of the mount, with these
+// changes in key order; nil stands for "everything may have changed". The rules
+// of [store.Store] for watchers hold. What an instance starts it stops in its
+// Close.
+func (s Storage) Watch(fn func(changes []store.Change)) (stop func()) {
+	own := store.Under(store.NewKey(s.ns, s.mount, 0)[:16])
+	return s.inner.Watch(func(c store.Commit) {
+		if c.Reset {
+			fn(nil)
+			return
+		}
+		at := func(k store.Key) int {
+			i, _ := slices.BinarySearchFunc(c.Changes, k, func(c store.Change, k store.Key) int { return strings.Compare(string(c.Key), string(k)) })
+			return i
+		}
+		from, to := at(own.Start), len(c.Changes)
+		if own.End != "" {
+			to = at(own.End)
+		}
+		if from < to {
+			fn(c.Changes[from:to])
+		}
+	})
 }
 
 // Confine narrows a transaction to the mount's rows. Timers given such a

@@ -180,3 +180,34 @@ func TestConfinementCanBeNested(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func TestStorageIsToldOfItsOwnChanges(t *testing.T) {
+	s, inner := confined(t)
+	ctx := context.Background()
+	var seen [][]store.Change
+	stop := s.Watch(func(changes []store.Change) { seen = append(seen, changes) })
+	put := func(keys ...store.Key) {
+		t.Helper()
+		if _, err := inner.Update(ctx, func(tx store.Txn) error {
+			for _, k := range keys {
+				if err := tx.Put(k, []byte("v")); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, k := range foreign() {
+		if len(k) > 16 {
+			put(k)
+		}
+	}
+	put(store.NewKey(ns, mount-1, 255, "x"), s.Key(1, "a"), s.Key(255, "z"), store.NewKey(ns, mount+1, 0))
+	stop()
+	put(s.Key(1, "late"))
+	if len(seen) != 1 || len(seen[0]) != 2 || seen[0][0].Key != s.Key(1, "a") || seen[0][1].Key != s.Key(255, "z") {
+		t.Errorf("the watcher saw %v", seen)
+	}
+}

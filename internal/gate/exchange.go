@@ -45,6 +45,7 @@ var (
 	errSealed    = fault.New(fault.Sealed, "Vault is sealed")
 	errSudo      = errDenied
 	errOperation = fault.New(fault.Unsupported, "unsupported operation")
+	errHead      = fault.New(fault.Unsupported, "")
 	errPath      = fault.New(fault.NotFound, "unsupported path")
 )
 
@@ -75,6 +76,9 @@ func (g *Gate) Serve(ctx context.Context, req *Request) Answer {
 func (x *exchange) run(ctx context.Context) (*route.Reply, error) {
 	x.find()
 	x.begin()
+	if x.req.Head && (x.endpoint == nil || !x.endpoint.Head) {
+		return nil, errHead
+	}
 	if err := x.throttle(); err != nil {
 		return nil, x.turnAway(ctx, err)
 	}
@@ -120,6 +124,7 @@ func (x *exchange) begin() {
 	c.ID, c.Verb, c.Full, c.Namespace = r.ID, r.Verb, r.Path, r.Namespace
 	c.ClientToken, c.Remote, c.RemotePort, c.TLS = wire.Secret(r.Token), r.Remote, r.RemotePort, r.TLS
 	c.Now, c.WrapTTL, c.Query, c.Log = x.g.Clock.Now(), r.WrapTTL, r.Query, x.g.Log
+	c.Head = r.Head
 	c.Header = x.header
 	if x.mounted != nil {
 		c.Mount = *x.mounted.Mount()
@@ -258,6 +263,10 @@ func (x *exchange) parse() error {
 	body, err := x.req.Body()
 	if err != nil {
 		return err
+	}
+	if x.endpoint.Opaque {
+		x.call.Raw = body
+		return nil
 	}
 	x.call.Body, err = wire.ParseObject(body, x.req.Limits)
 	return err

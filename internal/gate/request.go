@@ -37,6 +37,8 @@ type Request struct {
 	Open bool
 	// Limits are the listener's for the body.
 	Limits wire.Limits
+	// Head asks for the headers of the answer alone.
+	Head bool
 	// Help asks for the documentation of the path instead.
 	Help bool
 }

@@ -147,12 +147,12 @@ func (l *Listener) serve(ctx context.Context, w http.ResponseWriter, r *http.Req
 			return
 		}
 	}
-	if r.Method == http.MethodHead {
+	g := l.Node.Gate()
+	switch {
+	case g == nil && req.Head:
 		l.fail(w, r, id, fault.New(fault.Unsupported, ""))
 		return
-	}
-	g := l.Node.Gate()
-	if g == nil {
+	case g == nil:
 		l.fail(w, r, id, fault.New(fault.Sealed, "Vault is sealed"))
 		return
 	}

@@ -109,6 +109,7 @@ func (l *Listener) parseRequest(r *http.Request, id string) (*gate.Request, erro
 	req := &gate.Request{
 		ID: id, Verb: verb, Path: path, Query: q, TLS: r.TLS, Token: tokenOf(r.Header), Header: r.Header.Get,
 		WrapJWT: strings.EqualFold(r.Header.Get("X-Vault-Wrap-Format"), "jwt"),
+		Head:    r.Method == http.MethodHead,
 		Help:    q.Get("help") != "" && verb == route.VerbRead,
 		Open:    l.opens(path), Limits: l.limits,
 	}

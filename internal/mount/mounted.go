@@ -94,6 +94,9 @@ func (m *Mounted) host() engine.Host {
 		Passwords: func(ctx context.Context, policy string) (string, error) {
 			return t.Passwords(ctx, e.NS, policy)
 		},
+		Identity: func(ctx context.Context, entity string) (func(name string) (string, bool), error) {
+			return t.Identity(ctx, e.NS, entity)
+		},
 	}
 }
 

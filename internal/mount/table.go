@@ -48,6 +48,9 @@ type Config struct {
 	Forget func(tx store.Txn, e *Entry) error
 	// Passwords generates passwords for engines.
 	Passwords func(ctx context.Context, ns store.NamespaceID, policy string) (string, error)
+	// Identity returns what the names in templates stand for, see
+	// [engine.Host].
+	Identity func(ctx context.Context, ns store.NamespaceID, entity string) (func(name string) (string, bool), error)
 	// Allowed reports whether a caller may do anything under a path, for the
 	// listing of mounts.
 	Allowed func(ctx context.Context, c *route.Call, prefix string) bool

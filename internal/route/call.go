@@ -97,8 +97,12 @@ type Call struct {
 	// WrapTTL is what the client asked for, zero if the answer is not wrapped.
 	WrapTTL time.Duration
 	Body    wire.Object
-	Query   url.Values
-	Log     *slog.Logger
+	// Raw is the body of an [Opaque] endpoint.
+	Raw []byte
+	// Head says that only the headers of the answer are wanted, see [Head].
+	Head  bool
+	Query url.Values
+	Log   *slog.Logger
 
 	values   [4]string
 	names    []string

@@ -82,6 +82,13 @@ func RootOnly() Option { return option(func(e *Endpoint) { e.RootOnly = true }) 
 // an older spelling of another one.
 func Hidden() Option { return option(func(e *Endpoint) { e.Hidden = true }) }
 
+// Head lets a read be asked for with HEAD; [Call.Head] tells the handler.
+// Elsewhere HEAD is refused.
+func Head() Option { return option(func(e *Endpoint) { e.Head = true }) }
+
+// Opaque declares that the body is not JSON: the handler finds it in [Call.Raw].
+func Opaque() Option { return option(func(e *Endpoint) { e.Opaque = true }) }
+
 // Exists tells create from update for a Write: when fn reports false the
 // caller needs the create capability, else update. Without it a Write is an
 // update.
@@ -112,6 +119,9 @@ type Endpoint struct {
 	Flat     bool
 	RootOnly bool
 	Hidden   bool
+	// Head says that the endpoint answers HEAD too; Opaque that its body is not
+	// JSON.
+	Head, Opaque bool
 	// Login and Issue say what the endpoint grants; authn.Login and
 	// engine.Issue set them.
 	Login, Issue bool

@@ -101,7 +101,7 @@ func (h *house) open(ctx context.Context) (err error) {
 	h.mounts, err = mount.New(ctx, mount.Config{
 		Store: b, Clock: s.clock, Rand: rand.Reader, Log: h.log, Limits: mount.Limits{DefaultTTL: defaultTTL, MaxTTL: maxTTL},
 		Engines: s.allEngines(), Methods: s.allMethods(), Builtin: func(t string) *route.Table { return tables[t] },
-		Leases: func() mount.Leases { return h.leases }, Forget: forget, Passwords: h.policies.Password, Allowed: h.allowed, Known: h.known,
+		Leases: func() mount.Leases { return h.leases }, Forget: forget, Passwords: h.policies.Password, Identity: h.valuesOf, Allowed: h.allowed, Known: h.known,
 	})
 	if err != nil {
 		return err

@@ -45,6 +45,15 @@ func (h *house) caller(ctx context.Context, c *route.Call) (policy.Holder, error
 	return h.holder(ctx, c.Namespace.ID, c.Caller.Policies, c.Caller.EntityID)
 }
 
+// valuesOf returns what the names in an engine's templates stand for.
+func (h *house) valuesOf(ctx context.Context, ns store.NamespaceID, entity string) (func(name string) (string, bool), error) {
+	p, err := h.identity.Admit(ctx, ns, entity)
+	if err != nil {
+		return nil, err
+	}
+	return p.Identity().Value, nil
+}
+
 // entityPolicies returns what an entity adds to the policies of its tokens.
 func (h *house) entityPolicies(ctx context.Context, ns store.NamespaceID, entity string) ([]string, error) {
 	p, err := h.identity.Principal(ctx, ns, entity)

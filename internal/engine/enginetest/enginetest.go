@@ -39,6 +39,9 @@ type Mount struct {
 	// Remote is the address of the caller.
 	Remote netip.Addr
 
+	// Values are what templates speak of, by name, whoever calls.
+	Values map[string]string
+
 	t     *testing.T
 	table *route.Table
 	mu    sync.Mutex
@@ -68,7 +71,7 @@ func New(t *testing.T, routes []route.Endpoint, make func(engine.Host) (any, err
 	m.table = table
 	m.Instance, err = make(engine.Host{
 		Mount: func() route.Mount { return m.Settings }, Storage: m.Storage, Clock: m.Clock, Rand: rand.Reader,
-		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Timers: timers{m}, Passwords: passwords,
+		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Timers: timers{m}, Passwords: passwords, Identity: m.identity,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -77,6 +80,16 @@ func New(t *testing.T, routes []route.Endpoint, make func(engine.Host) (any, err
 		t.Cleanup(func() { _ = c.Close() })
 	}
 	return m
+}
+
+func (m *Mount) identity(_ context.Context, entity string) (func(string) (string, bool), error) {
+	if entity == "" {
+		return nil, fault.New(fault.Denied, "")
+	}
+	return func(name string) (string, bool) {
+		v, ok := m.Values[name]
+		return v, ok
+	}, nil
 }
 
 func passwords(_ context.Context, policy string) (string, error) {
@@ -106,7 +119,9 @@ func (m *Mount) Call(verb route.Verb, path string, body any) Result {
 	}
 	c.Query, _ = url.ParseQuery(query)
 	var err error
-	if c.Body, err = wire.ParseObject(encode(m.t, body), wire.DefaultLimits); err != nil {
+	if raw := encode(m.t, body); e.Opaque {
+		c.Raw = raw
+	} else if c.Body, err = wire.ParseObject(raw, wire.DefaultLimits); err != nil {
 		return Result{Err: err}
 	}
 	c.SetMatch(&match, e)
