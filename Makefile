@@ -20,8 +20,11 @@ check: ## formatting, vet and the tests of the packages, as before every commit
 	./scripts/check.sh
 	go test ./...
 
-bench: ## measure the hot paths
-	go test -run '^$$' -bench . -benchmem ./...
+# What benchstat compares: make bench >old, change something, make bench >new, benchstat old new.
+BENCH ?= .
+BENCHCOUNT ?= 1
+bench: ## measure every layer by itself; BENCH=regexp, BENCHCOUNT=10 for benchstat
+	@go test -p 1 -run '^$$' -bench '$(BENCH)' -benchmem -count $(BENCHCOUNT) ./internal/...
 
 fuzz: ## run every fuzz target for FUZZTIME each
 	./scripts/fuzz.sh

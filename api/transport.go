@@ -57,6 +57,10 @@ func newTransport(cfg Config) (http.RoundTripper, *url.URL, error) {
 	return t, base, nil
 }
 
+// TLS returns the configuration of the client's https connections, for who opens
+// one without it.
+func (c *Client) TLS() (*tls.Config, error) { return c.cfg.TLS.build() }
+
 func (c TLSConfig) build() (*tls.Config, error) {
 	out := &tls.Config{
 		MinVersion:         tls.VersionTLS12,

@@ -25,6 +25,7 @@ func (a *App) commands() *command {
 		monitorCommand(),
 		namespaceCommand(),
 		pluginCommand(),
+		benchCommand(),
 		versionHistoryCommand(),
 		a.completionCommand(),
 		printCommand(),
