@@ -24,7 +24,7 @@ func layers() [][]string {
 		{"api", "internal/fault", "internal/clock", "internal/version", "internal/store/btree", "internal/seal/shamir", "internal/pgtest"},
 		{"internal/wire", "internal/store", "internal/config", "internal/bench"},
 		{"internal/cli", "internal/route", "internal/store/mem", "internal/store/raft", "internal/store/storetest"},
-		{"internal/barrier", "internal/engine", "internal/envelope", "internal/namespace", "internal/openapi"},
+		{"internal/barrier", "internal/engine", "internal/envelope", "internal/namespace", "internal/openapi", "internal/replica"},
 		{"internal/authn", "internal/expiry", "internal/engine/enginetest"},
 		// The nouns, and the engines and methods beside them.
 		{

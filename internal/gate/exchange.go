@@ -34,6 +34,8 @@ type exchange struct {
 	acl      *policy.ACL
 	decision policy.Decision
 	lastUse  bool
+	standby  bool         // this node follows another
+	seen     store.Index  // how far this node's copy was when the request came; of a standby
 	quota    *quota.Check // nil if no rate limit binds the request
 
 	requestRecord audit.Request
@@ -56,6 +58,11 @@ func (g *Gate) Serve(ctx context.Context, req *Request) Answer {
 	}
 	defer g.running.Done()
 	x := &exchange{g: g, req: req}
+	if req.Standby {
+		if err := x.follow(); err != nil {
+			return Answer{Err: err}
+		}
+	}
 	reply, err := x.run(ctx)
 	if x.lastUse {
 		// The last use of a token ends it, whatever came of the request.
@@ -67,6 +74,9 @@ func (g *Gate) Serve(ctx context.Context, req *Request) Answer {
 	if x.endpoint != nil {
 		a.Flat = x.endpoint.Flat
 	}
+	if g.Replica != nil {
+		x.conclude(&a)
+	}
 	if reply != nil && reply.Wrap != nil {
 		a.Warnings = nil // they are in what is wrapped, for whoever unwraps it
 	}
@@ -75,6 +85,9 @@ func (g *Gate) Serve(ctx context.Context, req *Request) Answer {
 
 func (x *exchange) run(ctx context.Context) (*route.Reply, error) {
 	x.find()
+	if x.standby && x.elsewhere() {
+		return nil, ErrElsewhere
+	}
 	x.begin()
 	if x.req.Head && (x.endpoint == nil || !x.endpoint.Head) {
 		return nil, errHead
@@ -82,7 +95,13 @@ func (x *exchange) run(ctx context.Context) (*route.Reply, error) {
 	if err := x.throttle(); err != nil {
 		return nil, x.turnAway(ctx, err)
 	}
-	if err := x.admit(ctx); err != nil {
+	err := x.admit(ctx)
+	if x.standby {
+		if err = x.readmit(ctx, err); err == ErrElsewhere { //nolint:errorlint // nobody wraps it
+			return nil, err
+		}
+	}
+	if err != nil {
 		return nil, x.turnAway(ctx, err)
 	}
 	if x.req.Help {
@@ -96,6 +115,9 @@ func (x *exchange) run(ctx context.Context) (*route.Reply, error) {
 		return nil, err
 	}
 	reply, err := x.handle(ctx)
+	if x.standby {
+		reply, err = x.rehandle(ctx, reply, err)
+	}
 	if err == nil {
 		reply, err = x.wrap(ctx, reply)
 	}
@@ -214,6 +236,9 @@ func (x *exchange) authenticate(ctx context.Context) error {
 	}
 	if x.acl, err = x.g.Policies.ACL(ctx, e.NS, policies, who); err != nil {
 		return err
+	}
+	if x.standby && e.NumUses != 0 {
+		return ErrElsewhere // using it up is a write
 	}
 	if e, x.lastUse, err = x.g.Tokens.Use(ctx, e); err != nil {
 		return err

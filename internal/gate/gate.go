@@ -33,6 +33,9 @@ type Config struct {
 	Audit    *audit.Broker
 	Lockout  *lockout.Store
 	Quotas   *quota.Store
+	// Replica is this node's place in the cluster, nil if the storage is this
+	// node's alone.
+	Replica Replica
 }
 
 // Gate serves requests while the server is unsealed.

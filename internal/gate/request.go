@@ -8,6 +8,7 @@ import (
 
 	"github.com/cofferhq/coffer/internal/audit"
 	"github.com/cofferhq/coffer/internal/route"
+	"github.com/cofferhq/coffer/internal/store"
 	"github.com/cofferhq/coffer/internal/wire"
 )
 
@@ -21,8 +22,10 @@ type Request struct {
 	Path  string
 	Token string
 	Query url.Values
-	// Body reads and returns the body, within the listener's limits. It is
-	// called at most once, and not for a caller who may not call at all.
+	// Body reads and returns the body, within the listener's limits. It is not
+	// called for a caller who may not call at all, and at most once, but on a
+	// node that follows another: there it is called again when the request is
+	// run again, and may fail with [ErrElsewhere].
 	Body func() ([]byte, error)
 	// Header returns a request header.
 	Header func(name string) string
@@ -41,6 +44,8 @@ type Request struct {
 	Head bool
 	// Help asks for the documentation of the path instead.
 	Help bool
+	// Standby says that this node followed another when the request came.
+	Standby bool
 }
 
 // Answer is what httpd writes.
@@ -57,4 +62,10 @@ type Answer struct {
 	Headers map[string]string
 	// Flat repeats the members of data at the top.
 	Flat bool
+	// Elsewhere says that the leader is to answer the request: nothing has been
+	// done here, and nothing else of the answer is set.
+	Elsewhere bool
+	// Index, if not zero, is a place in the store's history that includes what
+	// the request has written.
+	Index store.Index
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/cofferhq/coffer/internal/fault"
 	"github.com/cofferhq/coffer/internal/gate"
 	"github.com/cofferhq/coffer/internal/namespace"
+	"github.com/cofferhq/coffer/internal/replica"
 	"github.com/cofferhq/coffer/internal/route"
 	"github.com/cofferhq/coffer/internal/wire"
 )
@@ -53,6 +54,8 @@ type Listener struct {
 	Names map[string]string
 	// InFlight, if not nil, is told of every request.
 	InFlight *InFlight
+	// Peers, if not nil, are the other nodes of the cluster.
+	Peers *Peers
 
 	limits wire.Limits
 }
@@ -160,16 +163,28 @@ func (l *Listener) serve(ctx context.Context, w http.ResponseWriter, r *http.Req
 		l.fail(w, r, id, err)
 		return
 	}
+	if l.Peers != nil && !l.Peers.Replica.Leads() {
+		l.serveStandby(ctx, w, r, g, req)
+		return
+	}
 	began := l.Clock.Now()
 	a := g.Serve(ctx, req)
+	l.finish(w, r, req, &a, began)
+}
+
+// finish writes the gate's answer.
+func (l *Listener) finish(w http.ResponseWriter, r *http.Request, req *gate.Request, a *gate.Answer, began time.Time) {
 	for name, value := range a.Headers {
 		w.Header().Set(name, value)
 	}
+	if a.Index != 0 && l.Peers != nil {
+		w.Header()[indexHeader] = []string{replica.Index{Cluster: l.Peers.Cluster(), At: a.Index}.String()}
+	}
 	status := 0
 	if a.Err != nil {
-		status = l.fail(w, r, id, a.Err)
+		status = l.fail(w, r, req.ID, a.Err)
 	} else {
-		status = l.answer(w, r, id, &a)
+		status = l.answer(w, r, req.ID, a)
 	}
 	l.Node.Observe(a.MountType, req.Verb.String(), status, l.Clock.Now().Sub(began))
 }

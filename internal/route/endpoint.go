@@ -68,6 +68,14 @@ func Sudo() Option { return option(func(e *Endpoint) { e.Sudo = true }) }
 // follower may serve it. Reads and lists are pure anyway.
 func Pure() Option { return option(func(e *Endpoint) { e.Effect = false }) }
 
+// OnThisNode declares that the endpoint is about the node that it is asked at
+// (its seal, its log), so that a follower never sends it on to the leader.
+func OnThisNode() Option { return option(func(e *Endpoint) { e.Local = true }) }
+
+// OnLeader declares that the leader answers a Read, because what it shows is in
+// the leader's memory.
+func OnLeader() Option { return option(func(e *Endpoint) { e.Leader = true }) }
+
 // Effect declares that a Read has an effect (it issues a credential).
 func Effect() Option { return option(func(e *Endpoint) { e.Effect = true }) }
 
@@ -122,6 +130,8 @@ type Endpoint struct {
 	// Head says that the endpoint answers HEAD too; Opaque that its body is not
 	// JSON.
 	Head, Opaque bool
+	// Local and Leader say which node answers; see [OnThisNode], [OnLeader].
+	Local, Leader bool
 	// Login and Issue say what the endpoint grants; authn.Login and
 	// engine.Issue set them.
 	Login, Issue bool
