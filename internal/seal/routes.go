@@ -28,7 +28,7 @@ func sealRoutes() []route.Endpoint {
 		route.Raw(route.VerbWrite, "init", (*Ceremony).writeInit, sealed, route.Doc{Summary: "Initialise the cluster: make the keys, their shares and a root token."}),
 		route.Raw(route.VerbRead, "seal-status", (*Ceremony).readSealStatus, sealed, route.Doc{Summary: "The state of the seal."}),
 		route.Raw(route.VerbWrite, "unseal", (*Ceremony).writeUnseal, sealed, route.Doc{Summary: "Give one share, or forget those given."}),
-		route.Write("seal", (*Ceremony).writeSeal, route.Sudo(), route.Doc{Summary: "Seal the server."}),
+		route.Write("seal", (*Ceremony).writeSeal, route.Sudo(), route.OnThisNode(), route.Doc{Summary: "Seal the server."}),
 	}
 }
 
@@ -37,7 +37,7 @@ func keyRoutes() []route.Endpoint {
 	read := route.Doc{Summary: "When the data key rotates by itself."}
 	write := route.Doc{Summary: "Change when the data key rotates by itself."}
 	return []route.Endpoint{
-		route.Read("key-status", (*Ceremony).readKeyStatus, route.Flat(), route.Doc{Summary: "The data key that encrypts now."}),
+		route.Read("key-status", (*Ceremony).readKeyStatus, route.OnLeader(), route.Flat(), route.Doc{Summary: "The data key that encrypts now."}),
 		route.Write("rotate/keyring", (*Ceremony).writeRotate, route.Sudo(), rotate),
 		route.Write("rotate", (*Ceremony).writeRotate, route.Sudo(), route.Hidden(), rotate),
 		route.Read("rotate/keyring/config", (*Ceremony).readRotation, read),
@@ -51,11 +51,11 @@ func keyRoutes() []route.Endpoint {
 // rootKeyRoutes are the rekey with a token.
 func rootKeyRoutes() []route.Endpoint {
 	return []route.Endpoint{
-		route.Read("rotate/root/init", (*Ceremony).readRotateRoot, route.Doc{Summary: "The progress of making new shares."}),
+		route.Read("rotate/root/init", (*Ceremony).readRotateRoot, route.OnLeader(), route.Doc{Summary: "The progress of making new shares."}),
 		route.Write("rotate/root/init", (*Ceremony).startRotateRoot, route.Sudo(), route.Doc{Summary: "Start making new shares."}),
 		route.Delete("rotate/root/init", (*Ceremony).cancelRotateRoot, route.Sudo(), route.Doc{Summary: "Cancel making new shares."}),
 		route.Full(route.VerbWrite, "rotate/root/update", (*Ceremony).updateRotateRoot, route.Sudo(), route.Doc{Summary: "Give an old share; the last one brings the new shares."}),
-		route.Read("rotate/root/verify", (*Ceremony).readRotateRootVerify, route.Doc{Summary: "The progress of verifying the new shares."}),
+		route.Read("rotate/root/verify", (*Ceremony).readRotateRootVerify, route.OnLeader(), route.Doc{Summary: "The progress of verifying the new shares."}),
 		route.Full(route.VerbWrite, "rotate/root/verify", (*Ceremony).verifyRotateRoot, route.Sudo(), route.Doc{Summary: "Give a new share; the last one puts the new shares in force."}),
 		route.Delete("rotate/root/verify", (*Ceremony).restartRotateRoot, route.Sudo(), route.Doc{Summary: "Start the verification over."}),
 		route.Read("rotate/root/backup", (*Ceremony).readBackup, route.Sudo(), route.Doc{Summary: "The encrypted shares of the last change that kept a backup."}),
@@ -68,7 +68,7 @@ func rootKeyRoutes() []route.Endpoint {
 // rootTokenRoutes are the root generation with a token.
 func rootTokenRoutes() []route.Endpoint {
 	return []route.Endpoint{
-		route.Read("generate-root-token/attempt", (*Ceremony).readRootToken, route.Doc{Summary: "The progress of generating a root token."}),
+		route.Read("generate-root-token/attempt", (*Ceremony).readRootToken, route.OnLeader(), route.Doc{Summary: "The progress of generating a root token."}),
 		route.Write("generate-root-token/attempt", (*Ceremony).startRootToken, route.Sudo(), route.Doc{Summary: "Start generating a root token."}),
 		route.Delete("generate-root-token/attempt", (*Ceremony).cancelRootToken, route.Sudo(), route.Doc{Summary: "Cancel generating a root token."}),
 		route.Write("generate-root-token/update", (*Ceremony).updateRootToken, route.Sudo(), route.Doc{Summary: "Give a share; the last one brings the root token."}),
@@ -79,11 +79,11 @@ func rootTokenRoutes() []route.Endpoint {
 // listener opens them.
 func rekeyRoutes() []route.Endpoint {
 	return []route.Endpoint{
-		route.Raw(route.VerbRead, "rekey/init", (*Ceremony).readRekey, route.Sudo(), route.Hidden()),
+		route.Raw(route.VerbRead, "rekey/init", (*Ceremony).readRekey, route.OnLeader(), route.Sudo(), route.Hidden()),
 		route.Raw(route.VerbWrite, "rekey/init", (*Ceremony).startRekey, route.Sudo(), route.Hidden()),
 		route.Delete("rekey/init", (*Ceremony).cancelRekey, route.Sudo(), route.Hidden()),
 		route.Raw(route.VerbWrite, "rekey/update", (*Ceremony).updateRekey, route.Sudo(), route.Hidden()),
-		route.Raw(route.VerbRead, "rekey/verify", (*Ceremony).readRekeyVerify, route.Sudo(), route.Hidden()),
+		route.Raw(route.VerbRead, "rekey/verify", (*Ceremony).readRekeyVerify, route.OnLeader(), route.Sudo(), route.Hidden()),
 		route.Raw(route.VerbWrite, "rekey/verify", (*Ceremony).verifyRekey, route.Sudo(), route.Hidden()),
 		route.Raw(route.VerbDelete, "rekey/verify", (*Ceremony).restartRekey, route.Sudo(), route.Hidden()),
 	}
@@ -94,7 +94,7 @@ func generateRootRoutes() []route.Endpoint {
 	var list []route.Endpoint
 	for _, attempt := range []string{"generate-root/attempt", "generate-root"} {
 		list = append(list,
-			route.Raw(route.VerbRead, attempt, (*Ceremony).readGenerateRoot, route.Sudo(), route.Hidden()),
+			route.Raw(route.VerbRead, attempt, (*Ceremony).readGenerateRoot, route.OnLeader(), route.Sudo(), route.Hidden()),
 			route.Raw(route.VerbWrite, attempt, (*Ceremony).startGenerateRoot, route.Sudo(), route.Hidden()),
 			route.Delete(attempt, (*Ceremony).cancelGenerateRoot, route.Sudo(), route.Hidden()))
 	}
