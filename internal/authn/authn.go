@@ -67,14 +67,24 @@ type AliasOf interface {
 // identity or an error; a refusal for bad credentials is
 // [fault.Unauthenticated].
 func Login[E, In any](pattern string, h func(E, context.Context, *route.Call, In) (Identity, error), opts ...route.Option) route.Endpoint {
+	return LoginBy(route.VerbWrite, pattern, h, opts...)
+}
+
+// LoginBy is [Login] for another verb than a write: a browser that comes back
+// from an identity provider reads.
+func LoginBy[E, In any](verb route.Verb, pattern string, h func(E, context.Context, *route.Call, In) (Identity, error), opts ...route.Option) route.Endpoint {
 	opts = append([]route.Option{route.Public()}, opts...)
-	e := route.Full(route.VerbWrite, pattern, func(recv E, ctx context.Context, c *route.Call, in In) (*route.Reply, error) {
+	e := route.Full(verb, pattern, func(recv E, ctx context.Context, c *route.Call, in In) (*route.Reply, error) {
 		id, err := h(recv, ctx, c, in)
 		if err != nil {
 			return nil, err
 		}
-		return &route.Reply{Login: &id}, nil
+		reply := &route.Reply{Login: &id}
+		if id.EmptyData {
+			reply.Data = []byte("{}")
+		}
+		return reply, nil
 	}, opts...)
-	e.Login = true
+	e.Effect, e.Login = true, true
 	return e
 }

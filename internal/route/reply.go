@@ -146,6 +146,9 @@ type Identity struct {
 	Token TokenParams
 	// NoRenew makes the token not renewable.
 	NoRenew bool
+	// EmptyData answers an empty object as `data` instead of null, as clients
+	// know it of some methods.
+	EmptyData bool
 	// Payload is the method's own note for renewing; sealed, never shown.
 	Payload []byte
 	// Commit, if set, writes what the method must store together with the

@@ -5,6 +5,7 @@ import (
 
 	"github.com/cofferhq/coffer/internal/authn"
 	"github.com/cofferhq/coffer/internal/authn/approle"
+	"github.com/cofferhq/coffer/internal/authn/jwt"
 	"github.com/cofferhq/coffer/internal/authn/userpass"
 	"github.com/cofferhq/coffer/internal/engine"
 	"github.com/cofferhq/coffer/internal/engine/cubbyhole"
@@ -32,5 +33,7 @@ func methods() []authn.Type {
 	return []authn.Type{
 		userpass.Type,
 		approle.Type,
+		jwt.Type,
+		jwt.OIDCType,
 	}
 }

@@ -42,7 +42,7 @@ type Mount struct {
 	// Values are what templates speak of, by name, whoever calls.
 	Values map[string]string
 
-	t     *testing.T
+	t     testing.TB
 	table *route.Table
 	mu    sync.Mutex
 	due   map[string]time.Time // guarded by mu
@@ -56,7 +56,7 @@ type Result struct {
 }
 
 // New mounts an engine: its routes and its constructor.
-func New(t *testing.T, routes []route.Endpoint, make func(engine.Host) (any, error)) *Mount {
+func New(t testing.TB, routes []route.Endpoint, make func(engine.Host) (any, error)) *Mount {
 	t.Helper()
 	inner := mem.New()
 	t.Cleanup(func() { _ = inner.Close() })
@@ -167,7 +167,7 @@ func login(r *route.Reply) func(store.Txn) error {
 	return r.Login.Commit
 }
 
-func encode(t *testing.T, body any) []byte {
+func encode(t testing.TB, body any) []byte {
 	t.Helper()
 	switch b := body.(type) {
 	case nil:
@@ -216,7 +216,7 @@ func (m *Mount) Fails(want fault.Kind, verb route.Verb, path string, body any) e
 }
 
 // Map decodes the reply's data.
-func (r Result) Map(t *testing.T) map[string]any {
+func (r Result) Map(t testing.TB) map[string]any {
 	t.Helper()
 	m := map[string]any{}
 	if r.Data == nil {
