@@ -6,9 +6,9 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/hashicorp/raft"
 
 	"github.com/cofferhq/coffer/internal/clock"
+	"github.com/cofferhq/coffer/internal/store"
 )
 
 // Config says where and how a store lives. Path is required.
@@ -22,9 +22,19 @@ type Config struct {
 	Logger *slog.Logger
 	// Clock times fsyncs and retries. Nil is the machine's.
 	Clock clock.Clock
-	// Transport carries messages between nodes. Nil is a cluster of one, which
-	// the store then founds by itself in an empty directory.
-	Transport raft.Transport
+	// Network carries messages between nodes. Nil is a cluster of one, which
+	// the store then founds by itself in an empty directory. With a network an
+	// empty directory waits for [Store.Found] or to be added by another node.
+	Network Network
+	// Address is where other nodes reach this one, as host:port. It is needed
+	// with a Network.
+	Address string
+	// Multiplier stretches the times after which a silent leader is replaced, 1
+	// to 10, for slow networks and machines. Zero is 1.
+	Multiplier int
+	// KeepOut says which rows of a backup are not restored, because they belong
+	// to the cluster that it is restored to. Nil restores all.
+	KeepOut func(store.Key) bool
 	// FS is the file system. Nil is the machine's.
 	FS vfs.FS
 
@@ -48,6 +58,12 @@ type Config struct {
 func (c Config) withDefaults() (Config, error) {
 	if c.Path == "" {
 		return c, errors.New("opening storage: no path")
+	}
+	if c.Network != nil && c.Address == "" {
+		return c, errors.New("opening storage: no address for the other nodes")
+	}
+	if c.Multiplier == 0 {
+		c.Multiplier = 1
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -12,6 +12,24 @@
 // reported as conflicts and run again. The state machine sees no clock, no
 // randomness and no network, so every node decides alike.
 //
+// # Nodes
+//
+// With a [Network] the store is one node of a cluster. It runs whether or not
+// anybody can read what it carries: that is sealed above it. The leader writes;
+// [Store.Leader] tells who that is, and that this node is it only once
+// everything committed before is applied here. Every node reads its own copy;
+// [Store.Confirm] on the leader and [Store.WaitApplied] here make sure of how
+// new that is.
+//
+// A node too far behind for the log gets a copy of the state (stream.go), builds
+// it in a folder beside its own, and exchanges the two by replacing the file
+// snapshot. A backup is such a copy, too; restoring one is a new commit of the
+// whole state.
+//
+// Raft's own goroutine writes the log, so a disk that hangs holds it up while
+// heartbeats go on. A node whose disk takes seconds falls silent instead
+// (transport.go), and the others elect another leader.
+//
 // # Durability
 //
 // The log is the only write-ahead log. Pebble runs without its own; the index
@@ -30,13 +48,15 @@
 //	<path>/LOCK       held by the one process that has the store open
 //	<path>/node-id    the node's id, chosen at first start
 //	<path>/reserve    space given up when the disk is full
-//	<path>/snapshot   index and configuration up to which the log may be cut
+//	<path>/snapshot   index and configuration up to which the log may be cut,
+//	                  and the folder of the state
 //	<path>/log/       raft-wal segments, and meta with term, vote and segments
-//	<path>/state/     Pebble
+//	<path>/state*/    Pebble
 //
 // Rows are stored at 0x01 + key, as 8 bytes of version (the index of the
 // commit that wrote it) and the value. The row 0x00 holds the applied log
-// index, the term of that entry and the last commit's index. Files are 0600
+// index, the term of that entry, the last commit's index and that of the last
+// restore; the row 0x00 0x01 the members. Files are 0600
 // and directories 0700 whatever the umask. Values are not encrypted here: that
 // is the barrier's work.
 package raft

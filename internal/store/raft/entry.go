@@ -48,6 +48,17 @@ type write struct {
 	value []byte
 }
 
+// about returns a key that the transaction is about.
+func (t *transaction) about() store.Key {
+	switch {
+	case len(t.reads) > 0:
+		return t.reads[0].key
+	case len(t.writes) > 0:
+		return t.writes[0].key
+	}
+	return ""
+}
+
 func (t *transaction) encode() []byte {
 	size := 4 * binary.MaxVarintLen64
 	for i := range t.reads {

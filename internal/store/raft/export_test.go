@@ -5,9 +5,11 @@ import (
 	"errors"
 	"log/slog"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/hashicorp/raft"
 
+	"github.com/cofferhq/coffer/internal/clock"
 	"github.com/cofferhq/coffer/internal/store"
 )
 
@@ -25,11 +27,11 @@ type Machine struct{ machine }
 
 // NewMachine returns a machine over an empty state in dir of the file system.
 func NewMachine(fs vfs.FS, dir string) (*Machine, error) {
-	s, err := openState(dir, 1<<20, fs, pebbleLogger{slog.New(slog.DiscardHandler), func(err error) { panic(err) }}, nil)
+	s, err := openState(dir, opener{fs, pebble.NewCache(1 << 20), pebbleLogger{slog.New(slog.DiscardHandler), func(err error) { panic(err) }}, nil})
 	if err != nil {
 		return nil, err
 	}
-	m := &Machine{machine{state: s, notify: func([]winner) {}, failed: func(err error) { panic(err) }, grown: func(int) {}}}
+	m := &Machine{machine{state: s, notify: func([]winner) {}, failed: func(err error) { panic(err) }, grown: func(int) {}, clock: clock.System{}}}
 	m.recent.limit = 10 // so that tests get beyond it
 	m.Forget()
 	return m, nil
@@ -128,4 +130,12 @@ func EncodeRecord(l *raft.Log) []byte {
 func ReadSegment(b []byte) (end int, resumes bool) {
 	all := readBatches(b)
 	return all.end, all.resumes(b)
+}
+
+// CutWholeLog flushes the state and leaves no log.
+func CutWholeLog(s *Store) {
+	c := s.raft.ReloadableConfig()
+	c.TrailingLogs = 0
+	_ = s.raft.ReloadConfig(c) // the rest of it is as it was
+	_ = s.raft.Snapshot().Error()
 }

@@ -4,11 +4,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/hashicorp/raft"
 
+	"github.com/cofferhq/coffer/internal/clock"
 	"github.com/cofferhq/coffer/internal/store"
 )
 
@@ -16,18 +17,25 @@ import (
 // calls it from one goroutine. What it decides follows from the state and the
 // entry alone.
 type machine struct {
-	state  *state
-	recent recent
-	at     applied // where the entries seen so far have brought the state
-	err    error   // why an entry could not be applied; nothing is, after it
+	state     *state
+	snapshots *snapshotStore
+	recent    recent
+	at        applied // where the entries seen so far have brought the state
+	err       error   // why an entry could not be applied; nothing is, after it
 	// notify is told of the commits that have become visible, in order, before
 	// their entries are answered.
 	notify func([]winner)
+	// replaced is told that another state has taken the place of the one before.
+	replaced func(store.Index)
 	// failed is told when the state can no longer be trusted.
 	failed func(error)
 	broken <-chan struct{} // closed when it has been
 	// grown is told how many bytes of log an entry had.
 	grown func(int)
+	clock clock.Clock
+	// busySince is when the running application of entries began, as Unix
+	// nanoseconds, or 0.
+	busySince atomic.Int64
 }
 
 var (
@@ -51,15 +59,22 @@ func (m *machine) ApplyBatch(logs []*raft.Log) []any {
 	if m.err != nil {
 		return m.refuse(answers)
 	}
+	m.busySince.Store(m.clock.Now().UnixNano())
+	defer m.busySince.Store(0)
 	m.recent.trim(m.at.commit)
 	a := application{machine: m, batch: m.state.db.NewBatch(), at: m.at}
 	defer a.batch.Close()
 	for i, log := range logs {
-		if log.Type != raft.LogCommand || log.Index <= m.at.log {
+		if log.Index <= m.at.log {
 			continue
 		}
 		m.grown(len(log.Data))
-		answers[i] = a.entry(log)
+		switch log.Type {
+		case raft.LogCommand:
+			answers[i] = a.entry(log)
+		case raft.LogConfiguration:
+			a.members(log)
+		}
 	}
 	if a.err == nil && a.at != m.at {
 		a.err = m.state.apply(a.batch, a.at)
@@ -109,7 +124,16 @@ func (a *application) entry(log *raft.Log) any {
 	return verdicts
 }
 
+// members notes who the members are from this entry on.
+func (a *application) members(log *raft.Log) {
+	a.at.log, a.at.term = log.Index, log.Term
+	a.err = errors.Join(a.err, setMembers(a.batch, members{log.Index, raft.DecodeConfiguration(log.Data)}))
+}
+
 func (a *application) transaction(t *transaction) verdict {
+	if t.base < a.at.floor { // it has read a state that is no more
+		return verdict{lost: true, conflict: t.about()}
+	}
 	if key, ok := a.holds(t); !ok {
 		return verdict{lost: true, conflict: key}
 	}
@@ -257,9 +281,4 @@ func (a *application) countUntouched(r *rangeRead, base store.Index) (count uint
 		return true
 	})
 	return count, it.Error()
-}
-
-// Restore implements [raft.FSM].
-func (m *machine) Restore(io.ReadCloser) error {
-	return errors.New("restoring a snapshot from another node is not supported by a cluster of one")
 }

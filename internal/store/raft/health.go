@@ -3,8 +3,6 @@ package raft
 import (
 	"time"
 
-	"github.com/hashicorp/raft"
-
 	"github.com/cofferhq/coffer/internal/store"
 )
 
@@ -25,7 +23,7 @@ type Health struct {
 func (s *Store) Health() Health {
 	return Health{
 		Err:     s.usable(),
-		Leader:  s.raft.State() == raft.Leader,
+		Leader:  s.Leader().Self,
 		Stalled: s.log.stalled(),
 		Full:    s.space.full.Load(),
 	}
@@ -61,7 +59,7 @@ func (s *Store) Stats() Stats {
 	at := s.state.position()
 	stats := Stats{
 		NodeID: string(s.nodeID), Index: at.commit, Applied: at.log, Term: at.term,
-		StateBytes: int64(s.state.db.Metrics().DiskSpaceUsage()),
+		StateBytes: int64(snap.db.Metrics().DiskSpaceUsage()),
 		LastWrite:  time.Duration(s.log.lastWrite.Load()),
 	}
 	stats.LogFirst, _ = s.log.FirstIndex() // zero if the log is closed

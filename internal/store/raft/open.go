@@ -1,6 +1,7 @@
 package raft
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -33,7 +34,10 @@ func Open(config Config) (*Store, error) {
 		stopped:   make(chan struct{}),
 		settled:   make(chan struct{}),
 		broken:    make(chan struct{}),
+		elected:   make(chan bool, 16),
 	}
+	s.office.changed = make(chan struct{})
+	s.progress.changed = make(chan struct{})
 	s.watchers.Store(new([]*store.Watcher))
 	var undo cleanup
 	err = s.unlessBroken(func() error {
@@ -70,8 +74,8 @@ func (c *cleanup) run() error {
 func (s *Store) openFiles(undo *cleanup) error {
 	private := privateFS{s.config.FS}
 	path := s.config.Path
-	logDir, stateDir := private.PathJoin(path, "log"), private.PathJoin(path, "state")
-	for _, dir := range []string{path, logDir, stateDir} {
+	logDir := private.PathJoin(path, "log")
+	for _, dir := range []string{path, logDir} {
 		if err := makeDir(private, dir); err != nil {
 			return err
 		}
@@ -92,7 +96,17 @@ func (s *Store) openFiles(undo *cleanup) error {
 	if s.nodeID, err = nodeID(disk, private.PathJoin(path, "node-id"), s.config.NodeID); err != nil {
 		return err
 	}
+	s.snapshots = &snapshotStore{fs: disk, root: path, keepOut: s.config.KeepOut}
+	stateDir, err := s.snapshots.stateDir()
+	if err != nil {
+		return err
+	}
+	if err := makeDir(private, private.PathJoin(path, stateDir)); err != nil {
+		return err
+	}
 	events := &pebble.EventListener{
+		FlushBegin:      func(pebble.FlushInfo) { s.flushing.Store(s.config.Clock.Now().UnixNano()) },
+		FlushEnd:        func(pebble.FlushInfo) { s.flushing.Store(0) },
 		BackgroundError: s.backgroundError,
 		// Left to Pebble, the first damaged block would end the process. Here
 		// the read of it fails.
@@ -101,12 +115,13 @@ func (s *Store) openFiles(undo *cleanup) error {
 				"file", d.Path, "error", d.Details)
 		},
 	}
-	s.state, err = openState(stateDir, s.config.CacheBytes, stateFS{disk, s.failAndPark},
-		pebbleLogger{s.config.Logger, s.failAndPark}, events)
+	states := opener{stateFS{disk, s.failAndPark}, pebble.NewCache(s.config.CacheBytes), pebbleLogger{s.config.Logger, s.failAndPark}, events}
+	s.state, err = openState(private.PathJoin(path, stateDir), states)
 	if err != nil {
 		return err
 	}
 	undo.add(s.state.close)
+	s.snapshots.state, s.snapshots.open = s.state, states.open
 	s.log, err = openLog(logDir, disk, s.config, s.space.giveUp, s.fail, s.failAndPark)
 	if err != nil {
 		return err
@@ -147,57 +162,67 @@ func nodeID(fsys vfs.FS, path, configured string) (raft.ServerID, error) {
 	return raft.ServerID(configured), writeFile(fsys, path, []byte(configured))
 }
 
-// alone are the timings of a cluster of one, which has nobody to wait for.
-const alone = time.Second
+// patience is how long a node does without a leader before it stands for
+// election, at least; it is at most twice that. A leader that cannot reach a
+// majority gives up a little earlier. Elections are held in two rounds, so that
+// a node that was merely slow unseats nobody.
+const patience = 500 * time.Millisecond
 
 func (s *Store) raftConfig() *raft.Config {
 	c := raft.DefaultConfig()
 	c.LocalID = s.nodeID
 	c.Logger = &quiet{logger: s.config.Logger}
-	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = alone, alone, alone/2
+	span := patience * time.Duration(s.config.Multiplier)
+	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = span, span, span*4/5
 	c.MaxAppendEntries = 64
 	c.NoSnapshotRestoreOnStart = true
 	c.NoLegacyTelemetry = true
-	// The compactor decides when, by size; the log keeps nothing for
-	// followers that there are not.
+	// A node that was removed stays up, to say so.
+	c.ShutdownOnRemove = false
+	// The compactor decides when, by size, and how much to leave.
 	c.SnapshotInterval = math.MaxInt64 / 4
 	c.SnapshotThreshold = math.MaxUint64
 	c.TrailingLogs = 0
+	c.NotifyCh = s.elected
 	return c
 }
 
-// startRaft starts raft on what openFiles has opened, and waits until
-// everything in the log has been applied.
+// startRaft starts raft on what openFiles has opened. A node that is the only
+// voter leads when it returns, with everything in the log applied.
 func (s *Store) startRaft(undo *cleanup) (err error) {
-	snapshots := &snapshotStore{s.space.fs, s.space.fs.PathJoin(s.config.Path, "snapshot")}
-	if err := s.checkComplete(snapshots); err != nil {
+	if err := s.checkComplete(); err != nil {
 		return err
 	}
-	s.machine = &machine{state: s.state, at: s.state.position(), notify: s.notify, failed: s.fail, broken: s.broken, grown: s.logGrew}
+	if err := s.dropLogBehind(); err != nil {
+		return err
+	}
+	s.machine = &machine{
+		state: s.state, snapshots: s.snapshots, at: s.state.position(), notify: s.notify, replaced: s.notifyReplaced,
+		failed: s.fail, broken: s.broken, grown: s.logGrew, clock: s.config.Clock,
+	}
 	s.machine.recent.limit = remembered
 	s.machine.recent.reset(s.machine.at.commit)
 
-	transport := s.config.Transport
-	var loop *raft.InmemTransport
-	if transport == nil {
-		_, loop = raft.NewInmemTransport(raft.ServerAddress(s.nodeID))
-		loop.Connect(loop.LocalAddr(), loop)
-		transport = loop
+	address := s.config.Address
+	if s.config.Network == nil {
+		address = string(s.nodeID)
 	}
 	config := s.raftConfig()
-	if loop != nil {
-		if err := s.found(config, snapshots, loop); err != nil {
-			return err
+	s.transport = newTransport(s.nodeID, address, s.config.Network, &quiet{logger: s.config.Logger}, s.silence)
+	if s.config.Network == nil {
+		if err := s.found(config); err != nil {
+			return errors.Join(err, s.transport.Close())
 		}
 	}
-	if s.raft, err = s.newRaft(config, snapshots, transport); err != nil {
-		return err
+	if s.raft, err = s.newRaft(config); err != nil {
+		return errors.Join(err, s.transport.Close())
 	}
 	undo.add(func() error { s.halt(); s.tasks.Wait(); return s.raft.Shutdown().Error() })
 	s.logGrew((s.log.meta.segments() - 1) * s.config.SegmentBytes) // what crashes have left
 	s.tasks.Go(s.propose)
 	s.tasks.Go(s.settle)
 	s.tasks.Go(s.compactor)
+	s.tasks.Go(s.watchOffice)
 	s.tasks.Go(func() { // nothing may be written once the store has failed
 		select {
 		case <-s.broken:
@@ -205,14 +230,23 @@ func (s *Store) startRaft(undo *cleanup) (err error) {
 		case <-s.settled:
 		}
 	})
-	if loop == nil {
-		return nil
+	servers := s.raft.GetConfiguration().Configuration().Servers
+	switch {
+	case len(servers) == 0 && s.config.Network != nil && s.state.position().log == 0:
+		return nil // it is to be founded, or added
+	case len(servers) == 0:
+		return fmt.Errorf("the log in %s has lost its beginning, which says who the cluster's members are; "+
+			"restore this node from a snapshot", s.log.dir)
+	case len(servers) > 1 || servers[0].ID != s.nodeID:
+		return nil // the members elect a leader
 	}
-	return s.lead(loop)
+	ctx, cancel := context.WithCancel(context.Background()) // Open takes no context
+	defer cancel()
+	return s.lead(ctx, s.config.Clock.After(s.config.OpenTimeout))
 }
 
 // newRaft is raft.NewRaft, which panics over a log that it cannot read.
-func (s *Store) newRaft(config *raft.Config, snapshots raft.SnapshotStore, transport raft.Transport) (r *raft.Raft, err error) {
+func (s *Store) newRaft(config *raft.Config) (r *raft.Raft, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			cause, ok := p.(error)
@@ -222,7 +256,7 @@ func (s *Store) newRaft(config *raft.Config, snapshots raft.SnapshotStore, trans
 			err = fmt.Errorf("reading the log: %w", cause)
 		}
 	}()
-	return raft.NewRaft(config, s.machine, s.log, s.log, snapshots, transport)
+	return raft.NewRaft(config, s.machine, s.log, s.log, s.snapshots, s.transport)
 }
 
 // keyTerm is where raft keeps the current term.
@@ -231,7 +265,24 @@ var keyTerm = []byte("CurrentTerm")
 // found makes an empty directory a cluster of one. It takes up a founding that
 // a crash has interrupted: that one has set the first term and no more, while
 // a node that has been elected once is beyond the first term.
-func (s *Store) found(config *raft.Config, snapshots raft.SnapshotStore, loop *raft.InmemTransport) error {
+func (s *Store) found(config *raft.Config) error {
+	if err := s.forgetFounding(); err != nil {
+		return err
+	}
+	exists, err := raft.HasExistingState(s.log, s.log, s.snapshots)
+	if err != nil || exists {
+		return err
+	}
+	return raft.BootstrapCluster(config, s.log, s.log, s.snapshots, s.transport, s.justThis())
+}
+
+// justThis is the configuration of a cluster of this node.
+func (s *Store) justThis() raft.Configuration {
+	return raft.Configuration{Servers: []raft.Server{{Suffrage: raft.Voter, ID: s.nodeID, Address: s.transport.LocalAddr()}}}
+}
+
+// forgetFounding undoes what a crash has left of a founding.
+func (s *Store) forgetFounding() error {
 	term, err := s.log.GetUint64(keyTerm)
 	if err != nil {
 		return err
@@ -245,19 +296,13 @@ func (s *Store) found(config *raft.Config, snapshots raft.SnapshotStore, loop *r
 			}
 		}
 	}
-	exists, err := raft.HasExistingState(s.log, s.log, snapshots)
-	if err != nil || exists {
-		return err
-	}
-	return raft.BootstrapCluster(config, s.log, s.log, snapshots, loop, raft.Configuration{
-		Servers: []raft.Server{{Suffrage: raft.Voter, ID: s.nodeID, Address: loop.LocalAddr()}},
-	})
+	return nil
 }
 
 // checkComplete refuses a log that ends before the state does: every applied
 // entry was durable in the log first, so part of the log has been lost.
-func (s *Store) checkComplete(snapshots *snapshotStore) error {
-	metas, err := snapshots.List()
+func (s *Store) checkComplete() error {
+	metas, err := s.snapshots.List()
 	if err != nil {
 		return err
 	}
@@ -275,37 +320,44 @@ func (s *Store) checkComplete(snapshots *snapshotStore) error {
 	return nil
 }
 
-// lead makes the only node of a cluster the leader at once, rather than when
-// its patience with a leader that does not exist has ended, and waits until
-// the log has been applied.
-func (s *Store) lead(loop *raft.InmemTransport) error {
-	members := s.raft.GetConfiguration()
-	if err := members.Error(); err != nil {
+// dropLogBehind empties a log that ends before the snapshot does: a crash has
+// come between the taking over of a state and the cutting of the log. The next
+// entry would leave a gap, which the log refuses.
+func (s *Store) dropLogBehind() error {
+	metas, err := s.snapshots.List()
+	if err != nil || len(metas) == 0 {
 		return err
 	}
-	if len(members.Configuration().Servers) == 0 {
-		return fmt.Errorf("the log in %s has lost its beginning, which says who the cluster's members are; "+
-			"restore this node from a snapshot", s.log.dir)
+	first, err := s.log.FirstIndex()
+	if err != nil {
+		return err
 	}
-	request := raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}}
-	var response raft.TimeoutNowResponse
-	if err := loop.TimeoutNow(s.nodeID, loop.LocalAddr(), &request, &response); err != nil {
+	last, err := s.log.LastIndex()
+	if err != nil || last == 0 || last >= metas[0].Index {
+		return err
+	}
+	return s.log.DeleteRange(first, last)
+}
+
+// lead makes the only voter the leader at once, and waits until the log has
+// been applied.
+func (s *Store) lead(ctx context.Context, timeout <-chan time.Time) error {
+	if err := s.transport.elect(ctx); err != nil {
 		return fmt.Errorf("calling for an election: %w", err)
 	}
-	timeout := s.config.Clock.After(s.config.OpenTimeout)
-	select {
-	case <-s.raft.LeaderCh():
-	case <-s.stopped:
-		return s.usable()
-	case <-timeout:
-		return errors.New("this node was not elected in time")
-	}
-	applied := make(chan error, 1)
-	go func() { applied <- s.raft.Barrier(0).Error() }()
-	select {
-	case err := <-applied:
-		return err
-	case <-timeout:
-		return errors.New("the log was not applied in time; allow more time to open")
+	for {
+		changed := s.Changed()
+		if s.Leader().Self {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-s.stopped:
+			return s.usable()
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-timeout:
+			return errors.New("this node did not become the leader, with the log applied, in time; allow more time to open")
+		}
 	}
 }

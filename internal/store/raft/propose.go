@@ -112,8 +112,8 @@ func (s *Store) explain(err error) error {
 		return nil
 	case s.usable() != nil:
 		return s.usable()
-	case errors.Is(err, raft.ErrNotLeader):
-		return fault.Wrap(fault.Standby, err, "this node may not write: it is not the leader")
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress):
+		return fault.Wrap(fault.Standby, err, notLeader) // surely not in the log
 	}
 	return fault.Wrap(fault.Unavailable, err, "the storage could not commit; the outcome of the write is unknown")
 }

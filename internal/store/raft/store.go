@@ -17,14 +17,21 @@ import (
 
 // Store is a durable [store.Store].
 type Store struct {
-	config  Config
-	nodeID  raft.ServerID
-	state   *state
-	log     *logStore
-	machine *machine
-	raft    *raft.Raft
-	space   *space
-	unlock  func() error
+	config    Config
+	nodeID    raft.ServerID
+	state     *state
+	snapshots *snapshotStore
+	log       *logStore
+	machine   *machine
+	transport *transport
+	raft      *raft.Raft
+	space     *space
+	unlock    func() error
+
+	elected  chan bool // from raft: this node has become, or is no longer, the leader
+	office   office
+	progress progress
+	flushing atomic.Int64 // when the running flush of the state began, Unix nanoseconds, or 0
 
 	proposals chan *proposal
 	inFlight  chan entryInFlight
@@ -159,6 +166,9 @@ func (s *Store) Update(ctx context.Context, fn func(store.Txn) error) (store.Ind
 
 // attempt runs a transaction once.
 func (s *Store) attempt(ctx context.Context, fn func(store.Txn) error) (verdict, error) {
+	if err := s.mayWrite(ctx); err != nil {
+		return verdict{}, err
+	}
 	t, err := s.run(ctx, fn)
 	if err != nil {
 		return verdict{}, err
@@ -257,6 +267,7 @@ func (s *Store) replaceWatchers(change func([]*store.Watcher) []*store.Watcher) 
 
 // notify tells the watchers of commits that have become visible.
 func (s *Store) notify(winners []winner) {
+	defer s.progress.advance()
 	for _, w := range winners {
 		watchers := *s.watchers.Load()
 		if len(watchers) == 0 {
@@ -266,6 +277,14 @@ func (s *Store) notify(winners []winner) {
 		for _, watcher := range watchers {
 			(*watcher)(commit)
 		}
+	}
+}
+
+// notifyReplaced tells the watchers that another state is in force.
+func (s *Store) notifyReplaced(index store.Index) {
+	defer s.progress.advance()
+	for _, watcher := range *s.watchers.Load() {
+		(*watcher)(store.Commit{Index: index, Reset: true})
 	}
 }
 
@@ -294,9 +313,30 @@ func (s *Store) compactor() {
 }
 
 func (s *Store) cutLog() {
+	s.leaveTrail()
 	err := s.raft.Snapshot().Error()
 	if err != nil && !errors.Is(err, raft.ErrNothingNewToSnapshot) && !errors.Is(err, raft.ErrRaftShutdown) {
 		s.config.Logger.Warn("cutting the storage's log", "error", err)
+	}
+}
+
+// leaveTrail has the next cut leave what has come since the last one, for
+// members that are a little behind. A node alone, or a full disk, leaves
+// nothing.
+func (s *Store) leaveTrail() {
+	trail := uint64(0)
+	if len(s.raft.GetConfiguration().Configuration().Servers) > 1 && !s.space.full.Load() {
+		last, err := s.log.LastIndex()
+		if metas, listErr := s.snapshots.List(); err == nil && listErr == nil && len(metas) > 0 && last > metas[0].Index {
+			trail = last - metas[0].Index
+		} else if err == nil {
+			trail = last
+		}
+	}
+	c := s.raft.ReloadableConfig()
+	c.TrailingLogs = trail
+	if err := s.raft.ReloadConfig(c); err != nil {
+		s.config.Logger.Warn("setting how much log is left", "error", err)
 	}
 }
 
@@ -325,6 +365,7 @@ func (s *Store) Close() error {
 
 // shutdown ends everything in the order in which it was started, backwards.
 func (s *Store) shutdown() error {
+	s.handOver()
 	s.halt()
 	s.tasks.Wait()
 	s.cutLog() // so that opening has nothing to read
