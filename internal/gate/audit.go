@@ -106,12 +106,13 @@ func text(err error) string {
 }
 
 // auditRequest writes the request down: before anything that has an effect,
-// beside a pure read. Wrapping an answer stores it, which is an effect.
+// beside a pure read. Wrapping an answer stores it, which is an effect; so does
+// a call that makes what it addresses, whatever its endpoint declares.
 func (x *exchange) auditRequest(ctx context.Context) (audit.Pending, error) {
 	x.describe()
 	r := x.record(audit.TypeRequest, nil)
 	p := x.g.Audit.Begin(&r)
-	if !x.endpoint.Effect && x.req.WrapTTL <= 0 {
+	if !x.endpoint.Effect && !x.call.Create && x.req.WrapTTL <= 0 {
 		return p, nil
 	}
 	return audit.Pending{}, p.Wait(ctx)

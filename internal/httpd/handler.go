@@ -250,6 +250,8 @@ func (l *Listener) answer(w http.ResponseWriter, r *http.Request, id string, a *
 		status = http.StatusNotFound
 	case reply.Accepted:
 		status = http.StatusAccepted
+	case reply.Status != 0:
+		status = reply.Status
 	}
 	if reply.Enveloped != nil {
 		return l.write(w, r, status, reply.Enveloped)

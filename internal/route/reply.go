@@ -89,6 +89,10 @@ type Reply struct {
 	Missing bool
 	// Accepted answers 202: the work goes on after the answer.
 	Accepted bool
+	// Status, if not 0, is the HTTP status of an answer whose data tells of
+	// failures: a batch that went wrong in part, with the status that the client
+	// has asked for in that case.
+	Status int
 	// Warn is a warning that belongs to the answer itself.
 	Warn string
 	// Enveloped, if set, is a whole envelope that was encoded earlier: a

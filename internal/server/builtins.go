@@ -1,6 +1,7 @@
 package server
 
 import (
+	"crypto/rand"
 	"slices"
 
 	"github.com/cofferhq/coffer/internal/authn"
@@ -12,6 +13,9 @@ import (
 	"github.com/cofferhq/coffer/internal/engine/database"
 	"github.com/cofferhq/coffer/internal/engine/database/postgres"
 	"github.com/cofferhq/coffer/internal/engine/kv"
+	"github.com/cofferhq/coffer/internal/engine/transit"
+	"github.com/cofferhq/coffer/internal/route"
+	"github.com/cofferhq/coffer/internal/tools"
 )
 
 func (s *Server) allEngines() []engine.Type { return slices.Concat(engines(), s.engines) }
@@ -25,6 +29,7 @@ func engines() []engine.Type {
 		kv.Type,
 		cubbyhole.Type,
 		database.Type(postgres.Driver()),
+		transit.Type(route.Bind(tools.New(rand.Reader), tools.Routes(""))),
 	}
 }
 

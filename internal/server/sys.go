@@ -42,7 +42,7 @@ func (h *house) system(wrapping *wrap.Store, locks *lockout.Store) []route.Endpo
 		h.audit.Routes(),
 		route.Bind(wrapping, wrap.Routes),
 		route.Bind(locks, lockout.Routes),
-		route.Bind(tools.New(rand.Reader), tools.Routes),
+		route.Bind(tools.New(rand.Reader), tools.Routes("tools/")),
 		route.Bind(h.settings, settings.Routes),
 		route.Bind(h.quotas, quota.Routes),
 		route.Bind(h.diagnosis(), diag.Routes),

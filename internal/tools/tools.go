@@ -1,5 +1,6 @@
 // Package tools is the noun behind sys/tools: random bytes and hashes, for
-// clients that have no good source of either. It keeps nothing.
+// clients that have no good source of either. The transit engine has the same
+// endpoints. It keeps nothing.
 package tools
 
 import (
@@ -32,15 +33,18 @@ func New(random io.Reader) *Tools {
 	return &Tools{rand: random}
 }
 
-// Routes are the endpoints of sys/tools. Their receiver is a *[Tools].
-var Routes = []route.Endpoint{
-	route.Write("tools/random", (*Tools).random, route.Pure(), route.Doc{Summary: "Make random bytes."}),
-	route.Write("tools/random/{urlbytes}", (*Tools).randomAt, route.Pure(), route.Doc{
-		Summary: "Make random bytes.", Description: "The segment is the number of bytes, or the source that they come from.",
-	}),
-	route.Write("tools/random/{source}/{urlbytes}", (*Tools).randomFrom, route.Pure(), route.Doc{Summary: "Make random bytes from a source."}),
-	route.Write("tools/hash", (*Tools).hash, route.Pure(), route.Doc{Summary: "Hash bytes."}),
-	route.Write("tools/hash/{urlalgorithm}", (*Tools).hashBy, route.Pure(), route.Doc{Summary: "Hash bytes with an algorithm."}),
+// Routes are the endpoints under a prefix, "tools/" for sys/. Their receiver is
+// a *[Tools].
+func Routes(prefix string) []route.Endpoint {
+	return []route.Endpoint{
+		route.Write(prefix+"random", (*Tools).random, route.Pure(), route.Doc{Summary: "Make random bytes."}),
+		route.Write(prefix+"random/{urlbytes}", (*Tools).randomAt, route.Pure(), route.Doc{
+			Summary: "Make random bytes.", Description: "The segment is the number of bytes, or the source that they come from.",
+		}),
+		route.Write(prefix+"random/{source}/{urlbytes}", (*Tools).randomFrom, route.Pure(), route.Doc{Summary: "Make random bytes from a source."}),
+		route.Write(prefix+"hash", (*Tools).hash, route.Pure(), route.Doc{Summary: "Hash bytes."}),
+		route.Write(prefix+"hash/{urlalgorithm}", (*Tools).hashBy, route.Pure(), route.Doc{Summary: "Hash bytes with an algorithm."}),
+	}
 }
 
 // maxRandom is the most bytes that one request may ask for, as in Vault.

@@ -16,7 +16,7 @@ import (
 
 func mounted(t *testing.T) *enginetest.Mount {
 	t.Helper()
-	return enginetest.New(t, tools.Routes, func(engine.Host) (any, error) { return tools.New(nil), nil })
+	return enginetest.New(t, tools.Routes("tools/"), func(engine.Host) (any, error) { return tools.New(nil), nil })
 }
 
 func TestHashKnowsTheAlgorithmsOfVault(t *testing.T) {
@@ -103,7 +103,7 @@ func TestBadInputIsRefused(t *testing.T) {
 
 func TestAFailingSourceIsAnError(t *testing.T) {
 	broken := errors.New("no entropy")
-	m := enginetest.New(t, tools.Routes, func(engine.Host) (any, error) { return tools.New(iotest.ErrReader(broken)), nil })
+	m := enginetest.New(t, tools.Routes("tools/"), func(engine.Host) (any, error) { return tools.New(iotest.ErrReader(broken)), nil })
 	if err := m.Fails(fault.Internal, route.VerbWrite, "tools/random", nil); !errors.Is(err, broken) {
 		t.Errorf("got %v, want the cause", err)
 	}
