@@ -68,25 +68,6 @@ func (s Storage) Watch(fn func(changes []store.Change)) (stop func()) {
 // transaction reach through it.
 func (s Storage) Confine(tx store.Txn) store.Txn { return confinedTxn{confinedReader{s, tx}, tx} }
 
-// Watch calls changed for every committed change of the mount's rows, in order,
-// until stop is called; on the node that made a change, before the Update that
-// made it returns. reset is called instead when everything may have changed.
-// Both must be quick and must not call Update. It is how a view in memory is
-// kept right.
-func (s Storage) Watch(changed func(store.Change), reset func()) (stop func()) {
-	return s.inner.Watch(func(c store.Commit) {
-		if c.Reset {
-			reset()
-			return
-		}
-		for i := range c.Changes {
-			if k := c.Changes[i].Key; k.Mount() == s.mount && k.Namespace() == s.ns {
-				changed(c.Changes[i])
-			}
-		}
-	})
-}
-
 func (s Storage) check(k store.Key) error {
 	if k.Namespace() != s.ns || k.Mount() != s.mount {
 		return fmt.Errorf("key of namespace %d mount %d used in namespace %d mount %d", k.Namespace(), k.Mount(), s.ns, s.mount)

@@ -37,17 +37,22 @@ var (
 
 func newEngine(h engine.Host) *Engine {
 	e := &Engine{host: h, cache: newCache()}
-	e.stop = h.Storage.Watch(e.changed, e.cache.reset)
+	e.stop = h.Storage.Watch(e.changed)
 	return e
 }
 
-// changed follows the mount's rows.
-func (e *Engine) changed(c store.Change) {
-	switch c.Key.Kind() {
-	case kindKey:
-		e.cache.drop(c.Key.Last())
-	case kindSettings:
-		e.cache.dropSettings()
+// changed follows the mount's rows; nil is "everything may have changed".
+func (e *Engine) changed(changes []store.Change) {
+	if changes == nil {
+		e.cache.reset()
+	}
+	for i := range changes {
+		switch k := changes[i].Key; k.Kind() {
+		case kindKey:
+			e.cache.drop(k.Last())
+		case kindSettings:
+			e.cache.dropSettings()
+		}
 	}
 }
 
