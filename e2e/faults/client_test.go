@@ -50,7 +50,8 @@ func (c *client) call(method, path, token string, body any) answer {
 	return c.callWith(context.Background(), method, path, token, body)
 }
 
-func (c *client) callWith(ctx context.Context, method, path, token string, body any) (a answer) {
+// callWith is call with a context and with headers, names and values in turn.
+func (c *client) callWith(ctx context.Context, method, path, token string, body any, headers ...string) (a answer) {
 	a.What = method + " " + path
 	began := clock.System{}.Now()
 	defer func() { a.Took = clock.System{}.Now().Sub(began) }()
@@ -70,6 +71,9 @@ func (c *client) callWith(ctx context.Context, method, path, token string, body 
 	}
 	if token != "" {
 		req.Header.Set("X-Vault-Token", token)
+	}
+	for i := 0; i+1 < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
 	}
 	res, err := c.http.Do(req)
 	if err != nil {
