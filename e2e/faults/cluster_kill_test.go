@@ -110,7 +110,7 @@ func TestReadsGoOnWithoutALeader(t *testing.T) {
 	c.nodes[leader].kill()
 	deadline := clock.System{}.Now().Add(3 * time.Second)
 	reads, failed := 0, []string{}
-	for clock.System{}.Now().Before(deadline) {
+	for (clock.System{}).Now().Before(deadline) {
 		for i, n := range c.nodes {
 			if i == leader {
 				continue
