@@ -1,11 +1,14 @@
-// Package cluster is the noun of nodes: who leads, who is healthy. There is one
-// node so far, which leads when it is unsealed.
+// Package cluster is the noun of nodes: who leads, who is healthy, what each of
+// them tells of itself.
+//
+// A node that follows another answers reads from its own copy of the data: what
+// Vault's clients call a performance standby.
 package cluster
 
 import (
 	"context"
 	"encoding/json"
-	"strconv"
+	"errors"
 	"time"
 
 	"github.com/cofferhq/coffer/internal/clock"
@@ -21,6 +24,20 @@ type Status struct {
 	ClusterID   string
 }
 
+// Place is where this node stands in its cluster.
+type Place struct {
+	// Leads says that this node leads, since Since.
+	Leads bool
+	Since time.Time
+	// Leader is what is known of the node that leads; its ID is "" if none does.
+	Leader Info
+	// Removed says that this node was removed from the cluster.
+	Removed bool
+	// CutOff says that this node has not heard from a leader for so long that it
+	// serves nothing.
+	CutOff bool
+}
+
 // Config is what a [Node] needs.
 type Config struct {
 	Clock   clock.Clock
@@ -29,25 +46,38 @@ type Config struct {
 	HA bool
 	// APIAddr and ClusterAddr are where clients and nodes reach this one.
 	APIAddr, ClusterAddr string
-	NodeID               string
 	// Status tells the state of the seal.
 	Status func(ctx context.Context) (Status, error)
+	// Self is what this node tells of itself.
+	Self func() Info
+	// Place is where this node stands. Nil is the only node, which leads.
+	Place func() Place
+	// Roster is what the other nodes tell the leader; nil if there are none.
+	Roster *Roster
 	// Index returns the last applied and the last committed index.
 	Index func() (applied, committed uint64)
-	// StepDown gives up leadership.
+	// StepDown gives up leadership, and refuses with [fault.Precondition] if no
+	// other node can take it.
 	StepDown func(ctx context.Context) error
 	// Ready reports with an error that storage cannot serve.
 	Ready func() error
 }
 
 // Node is this node.
-type Node struct {
-	Config
-	active time.Time
-}
+type Node struct{ Config }
 
 // New returns the noun.
-func New(c Config) *Node { return &Node{Config: c, active: c.Clock.Now()} }
+func New(c Config) *Node {
+	n := &Node{c}
+	if n.Place == nil {
+		since := c.Clock.Now()
+		n.Place = func() Place { return Place{Leads: true, Since: since, Leader: n.Self()} }
+	}
+	if n.Self == nil {
+		n.Self = func() Info { return Info{APIAddr: c.APIAddr, ClusterAddr: c.ClusterAddr, Version: c.Version} }
+	}
+	return n
+}
 
 // Always are the endpoints that answer while sealed.
 var Always = []route.Endpoint{
@@ -63,97 +93,9 @@ func (n *Node) Routes() []route.Endpoint {
 		who = route.Public()
 	}
 	return route.Bind(n, []route.Endpoint{
-		route.Read("ha-status", (*Node).haStatus, route.Flat(), route.Doc{Summary: "List the nodes of the cluster."}),
+		route.Read("ha-status", (*Node).haStatus, route.Flat(), route.OnLeader(), route.Doc{Summary: "List the nodes of the cluster."}),
 		route.Write("step-down", (*Node).stepDown, who, route.Doc{Summary: "Give up leadership."}),
 	})
-}
-
-type healthRequest struct {
-	StandbyOK            bool   `query:"standbyok" doc:"Answer a standby as if it were active."`
-	PerfStandbyOK        bool   `query:"perfstandbyok" doc:"Answer a performance standby as if it were active."`
-	ActiveCode           string `query:"activecode" doc:"Status of an active node; 200 if not given."`
-	StandbyCode          string `query:"standbycode" doc:"Status of a standby; 429 if not given."`
-	DRSecondaryCode      string `query:"drsecondarycode" doc:"Status of a disaster recovery secondary; 472 if not given."`
-	PerfStandbyCode      string `query:"performancestandbycode" doc:"Status of a performance standby; 473 if not given."`
-	HAUnhealthyCode      string `query:"haunhealthycode" doc:"Status of a standby that cannot reach the active node; 474 if not given."`
-	RemovedCode          string `query:"removedcode" doc:"Status of a node removed from the cluster; 530 if not given."`
-	SealedCode           string `query:"sealedcode" doc:"Status of a sealed node; 503 if not given."`
-	UninitCode           string `query:"uninitcode" doc:"Status of a node not initialised; 501 if not given."`
-	RedactedClusterState string `query:"redacted" doc:"Accepted and ignored." deprecated:"true"`
-}
-
-// health is what the endpoint answers.
-type health struct {
-	ClusterID       string `json:"cluster_id,omitempty"`
-	ClusterName     string `json:"cluster_name,omitempty"`
-	Initialized     bool   `json:"initialized"`
-	DRMode          string `json:"replication_dr_mode"`
-	PerformanceMode string `json:"replication_performance_mode"`
-	Sealed          bool   `json:"sealed"`
-	ServerTime      int64  `json:"server_time_utc"`
-	Standby         bool   `json:"standby"`
-	Version         string `json:"version"`
-}
-
-// healthCode reads a status that the caller wants.
-func healthCode(text string, def int) (int, error) {
-	if text == "" {
-		return def, nil
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 200 || n > 599 { // one below 200 does not end an answer
-		return 0, fault.New(fault.Invalid, "")
-	}
-	return n, nil
-}
-
-func (n *Node) health(ctx context.Context, c *route.Call, in healthRequest) (route.Bytes, error) {
-	codes := map[string]int{}
-	for _, c := range []struct {
-		name, text string
-		def        int
-	}{
-		{"active", in.ActiveCode, 200}, {"standby", in.StandbyCode, 429}, {"dr", in.DRSecondaryCode, 472}, {"perf", in.PerfStandbyCode, 473},
-		{"unhealthy", in.HAUnhealthyCode, 474}, {"removed", in.RemovedCode, 530}, {"sealed", in.SealedCode, 503}, {"uninit", in.UninitCode, 501},
-	} {
-		code, err := healthCode(c.text, c.def)
-		if err != nil {
-			return route.Bytes{}, err
-		}
-		codes[c.name] = code
-	}
-	st, err := n.Status(ctx)
-	if err != nil {
-		return route.Bytes{}, err
-	}
-	h := health{
-		ClusterID: st.ClusterID, ClusterName: st.ClusterName, Initialized: st.Initialized, DRMode: "disabled", PerformanceMode: "disabled",
-		Sealed: st.Sealed, ServerTime: n.Clock.Now().Unix(), Version: n.Version,
-	}
-	code := codes["active"]
-	switch {
-	case !st.Initialized:
-		code = codes["uninit"]
-	case st.Sealed:
-		code = codes["sealed"]
-	case n.Ready() != nil:
-		code = codes["unhealthy"]
-	}
-	if st.Sealed {
-		h.ClusterID, h.ClusterName, h.Standby = "", "", true
-	}
-	if !st.Initialized {
-		h.DRMode, h.PerformanceMode, h.Standby = "unknown", "unknown", true
-	} else if st.Sealed {
-		h.DRMode, h.PerformanceMode = "unknown", "unknown"
-	}
-	if c.Redact.ClusterName {
-		h.ClusterName = ""
-	}
-	if c.Redact.Version {
-		h.Version = ""
-	}
-	return encode(code, h)
 }
 
 func encode(code int, v any) (route.Bytes, error) {
@@ -168,6 +110,7 @@ type leader struct {
 	IsSelf               *bool      `json:"is_self,omitempty"`
 	LeaderAddress        *string    `json:"leader_address,omitempty"`
 	LeaderClusterAddress *string    `json:"leader_cluster_address,omitempty"`
+	PerformanceStandby   bool       `json:"performance_standby,omitempty"`
 	Applied              uint64     `json:"raft_applied_index,omitempty"`
 	Committed            uint64     `json:"raft_committed_index,omitempty"`
 }
@@ -185,8 +128,14 @@ func (n *Node) leader(ctx context.Context, c *route.Call, _ noInput) (route.Byte
 	if st.Sealed {
 		return route.Bytes{}, fault.New(fault.Sealed, "Vault is sealed")
 	}
-	self := true
-	l := leader{HAEnabled: true, IsSelf: &self, LeaderAddress: &n.APIAddr, LeaderClusterAddress: &n.ClusterAddr, ActiveTime: &n.active}
+	p := n.Place()
+	l := leader{
+		HAEnabled: true, IsSelf: &p.Leads, LeaderAddress: &p.Leader.APIAddr, LeaderClusterAddress: &p.Leader.ClusterAddr,
+		PerformanceStandby: !p.Leads,
+	}
+	if p.Leads {
+		l.ActiveTime = &p.Since
+	}
 	l.Applied, l.Committed = n.Index()
 	if c.Redact.Addresses {
 		hidden := ""
@@ -195,14 +144,27 @@ func (n *Node) leader(ctx context.Context, c *route.Call, _ noInput) (route.Byte
 	return encode(0, l)
 }
 
+// member is a node as the endpoint shows it.
 type member struct {
-	ActiveNode     bool      `json:"active_node"`
-	APIAddress     string    `json:"api_address"`
-	ClusterAddress string    `json:"cluster_address"`
-	Hostname       string    `json:"hostname"`
-	LastEcho       *string   `json:"last_echo"`
-	Version        string    `json:"version"`
-	Since          time.Time `json:"active_since"`
+	ActiveNode     bool       `json:"active_node"`
+	APIAddress     string     `json:"api_address"`
+	ClusterAddress string     `json:"cluster_address"`
+	Hostname       string     `json:"hostname"`
+	LastEcho       *time.Time `json:"last_echo"`
+	Version        string     `json:"version"`
+	UpgradeVersion string     `json:"upgrade_version,omitempty"`
+	RedundancyZone string     `json:"redundancy_zone,omitempty"`
+	EchoDuration   *int64     `json:"echo_duration_ms,omitempty"`
+	ClockSkew      *int64     `json:"clock_skew_ms,omitempty"`
+	Sealed         bool       `json:"sealed"`
+	NodeID         string     `json:"node_id,omitempty"`
+}
+
+func memberOf(i Info) member {
+	return member{
+		APIAddress: i.APIAddr, ClusterAddress: i.ClusterAddr, Hostname: i.Hostname, Version: i.Version,
+		UpgradeVersion: i.UpgradeVersion, RedundancyZone: i.Zone, Sealed: i.Sealed, NodeID: i.ID,
+	}
 }
 
 type members struct {
@@ -210,9 +172,22 @@ type members struct {
 }
 
 func (n *Node) haStatus(context.Context, *route.Call, noInput) (*members, error) {
-	return &members{[]member{{ActiveNode: true, APIAddress: n.APIAddr, ClusterAddress: n.ClusterAddr, Hostname: n.NodeID, Version: n.Version, Since: n.active}}}, nil
+	self := memberOf(n.Self())
+	self.ActiveNode = true
+	list := members{[]member{self}}
+	for _, e := range n.Roster.All() {
+		m := memberOf(e.Info)
+		at, took, skew := e.At, e.Info.EchoTook.Milliseconds(), e.Skew.Milliseconds()
+		m.LastEcho, m.EchoDuration, m.ClockSkew = &at, &took, &skew
+		list.Nodes = append(list.Nodes, m)
+	}
+	return &list, nil
 }
 
 func (n *Node) stepDown(ctx context.Context, _ *route.Call, _ noInput) (route.None, error) {
-	return route.None{}, n.StepDown(ctx)
+	err := n.StepDown(ctx)
+	if errors.Is(err, fault.Precondition) {
+		err = nil // the only node goes on, as clients know it
+	}
+	return route.None{}, err
 }

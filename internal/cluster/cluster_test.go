@@ -21,14 +21,20 @@ type node struct {
 	cluster.Status
 	err, ready error
 	stepped    int
+	refuses    error // what stepping down answers
+	place      func() cluster.Place
+	roster     *cluster.Roster
 }
 
 func (n *node) start(t *testing.T, ha bool) *route.Table {
 	t.Helper()
 	c := cluster.New(cluster.Config{
-		Clock: clock.NewFake(time.Unix(1_800_000_000, 0)), Version: "1.2.3", HA: ha, APIAddr: "https://a:8200", ClusterAddr: "https://a:8201", NodeID: "a",
+		Clock: clock.NewFake(time.Unix(1_800_000_000, 0)), Version: "1.2.3", HA: ha, APIAddr: "https://a:8200", ClusterAddr: "https://a:8201",
+		Self: func() cluster.Info {
+			return cluster.Info{ID: "a", Hostname: "a", APIAddr: "https://a:8200", ClusterAddr: "https://a:8201"}
+		}, Place: n.place, Roster: n.roster,
 		Status: func(context.Context) (cluster.Status, error) { return n.Status, n.err }, Index: func() (uint64, uint64) { return 7, 8 },
-		StepDown: func(context.Context) error { n.stepped++; return nil }, Ready: func() error { return n.ready },
+		StepDown: func(context.Context) error { n.stepped++; return n.refuses }, Ready: func() error { return n.ready },
 	})
 	tab, err := route.NewTable(route.Bind(c, cluster.Always), c.Routes())
 	if err != nil {
@@ -158,5 +164,91 @@ func TestNodesAndSteppingDown(t *testing.T) {
 		if got := [2]bool{e.Public, e.Sudo}; got != want {
 			t.Errorf("for several nodes %t: public and sudo are %v", ha, got)
 		}
+	}
+}
+
+// follower is where a node stands that follows b.
+func follower() cluster.Place {
+	return cluster.Place{Leader: cluster.Info{ID: "b", APIAddr: "https://b:8200", ClusterAddr: "https://b:8201"}}
+}
+
+func TestFollower(t *testing.T) {
+	unsealed := cluster.Status{Initialized: true, ClusterName: "c", ClusterID: "id"}
+	leaderless := func() cluster.Place { return cluster.Place{} }
+	removed := func() cluster.Place { return cluster.Place{Removed: true} }
+	cutOff := func() cluster.Place { return cluster.Place{CutOff: true} }
+	for _, tt := range []struct {
+		name    string
+		status  cluster.Status
+		place   func() cluster.Place
+		query   string
+		code    int
+		standby any // performance_standby
+	}{
+		{"follows", unsealed, follower, "", 473, true},
+		{"follows, standbys are welcome", unsealed, follower, "standbyok=true", 200, true},
+		{"follows, performance standbys are welcome", unsealed, follower, "perfstandbyok=true", 200, true},
+		{"follows, own code", unsealed, follower, "performancestandbycode=299&standbycode=298", 299, true},
+		{"follows, own code of standbys", unsealed, follower, "standbycode=298", 298, true},
+		{"without a leader", unsealed, leaderless, "", 429, nil},
+		{"without a leader, own code", unsealed, leaderless, "standbycode=298", 298, nil},
+		{"cut off", unsealed, cutOff, "standbyok=true", 474, nil},
+		{"removed", unsealed, removed, "standbyok=true", 530, nil},
+		{"removed and sealed", cluster.Status{Initialized: true, Sealed: true}, removed, "", 530, nil},
+		{"removed, own code", unsealed, removed, "removedcode=531", 531, nil},
+		{"sealed", cluster.Status{Initialized: true, Sealed: true}, follower, "", 503, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tab := (&node{Status: tt.status, place: tt.place}).start(t, true)
+			code, got, err := call(t, tab, route.VerbRead, "health", tt.query, route.Redact{})
+			if err != nil || code != tt.code || got["standby"] != true || got["performance_standby"] != tt.standby {
+				t.Errorf("got %d, %v, %v; want %d with performance_standby %v", code, got, err, tt.code, tt.standby)
+			}
+		})
+	}
+	_, got, err := call(t, (&node{Status: unsealed, place: follower}).start(t, true), route.VerbRead, "leader", "", route.Redact{})
+	want := map[string]any{
+		"ha_enabled": true, "is_self": false, "leader_address": "https://b:8200", "leader_cluster_address": "https://b:8201", "performance_standby": true,
+		"raft_applied_index": 7.0, "raft_committed_index": 8.0,
+	}
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Error(diff, err)
+	}
+}
+
+func TestRoster(t *testing.T) {
+	c := clock.NewFake(time.Unix(1_800_000_000, 0))
+	r := cluster.NewRoster(c)
+	r.Heard(cluster.Info{ID: "b", Hostname: "hb", Time: c.Now().Add(-2 * time.Second), EchoTook: 3 * time.Millisecond, Zone: "z1"})
+	r.Heard(cluster.Info{ID: "c", Hostname: "hc", Time: c.Now(), Sealed: true})
+	r.Heard(cluster.Info{ID: "gone"})
+	r.Keep(func(id string) bool { return id != "gone" })
+	tab := (&node{Status: cluster.Status{Initialized: true}, roster: r}).start(t, true)
+	_, got, err := call(t, tab, route.VerbRead, "ha-status", "", route.Redact{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, _ := got["nodes"].([]any)
+	if len(list) != 3 {
+		t.Fatalf("got %v, want three nodes", got)
+	}
+	b, _ := list[1].(map[string]any)
+	want := map[string]any{
+		"active_node": false, "api_address": "", "cluster_address": "", "hostname": "hb", "last_echo": "2027-01-15T08:00:00Z", "version": "",
+		"redundancy_zone": "z1", "echo_duration_ms": 3.0, "clock_skew_ms": -2000.0, "sealed": false, "node_id": "b",
+	}
+	if diff := cmp.Diff(want, b); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestOnlyNodeStepsDownWithoutEffect(t *testing.T) {
+	n := &node{Status: cluster.Status{Initialized: true}, refuses: fault.New(fault.Precondition, "")}
+	if _, _, err := call(t, n.start(t, true), route.VerbWrite, "step-down", "", route.Redact{}); err != nil {
+		t.Errorf("got %v", err)
+	}
+	n.refuses = fault.New(fault.Unavailable, "")
+	if _, _, err := call(t, n.start(t, true), route.VerbWrite, "step-down", "", route.Redact{}); !errors.Is(err, fault.Unavailable) {
+		t.Errorf("a failed hand-over: %v", err)
 	}
 }

@@ -85,8 +85,11 @@ func (g *Gate) Serve(ctx context.Context, req *Request) Answer {
 
 func (x *exchange) run(ctx context.Context) (*route.Reply, error) {
 	x.find()
-	if x.standby && x.elsewhere() {
-		return nil, ErrElsewhere
+	if x.g.Replica != nil && x.elsewhere() {
+		if x.standby || !x.g.Replica.Begin() {
+			return nil, ErrElsewhere
+		}
+		defer x.g.Replica.End()
 	}
 	x.begin()
 	if x.req.Head && (x.endpoint == nil || !x.endpoint.Head) {

@@ -11,6 +11,13 @@ import (
 
 // Replica is this node's place in a cluster.
 type Replica interface {
+	// Begin counts a request with an effect in on the leader, End out. Begin
+	// reports false if the next leader is to answer it.
+	Begin() bool
+	End()
+	// Mark is an index that includes what was written here so far, zero if no
+	// other node could be behind it.
+	Mark() store.Index
 	// Applied is the index of the newest commit that reads on this node see.
 	Applied() store.Index
 	// Stale returns an error if this node's copy is too old to be read from.
@@ -115,6 +122,6 @@ func (x *exchange) conclude(a *Answer) {
 	case a.Err == ErrElsewhere: //nolint:errorlint // nobody wraps it
 		*a = Answer{Elsewhere: true}
 	case !x.standby && a.Err == nil && x.endpoint != nil && (x.endpoint.Effect || x.req.WrapTTL > 0):
-		a.Index = x.g.Replica.Applied()
+		a.Index = x.g.Replica.Mark()
 	}
 }

@@ -2,15 +2,16 @@ package httpd
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
 	"net/http/httptrace"
-	"net/textproto"
 	"strconv"
 	"strings"
 	"sync/atomic"
 
+	"github.com/cofferhq/coffer/internal/cluster"
 	"github.com/cofferhq/coffer/internal/fault"
 	"github.com/cofferhq/coffer/internal/gate"
 	"github.com/cofferhq/coffer/internal/replica"
@@ -143,18 +144,19 @@ type Forwarded struct {
 	*Listener
 	// Confirm is [replica.Consensus.Confirm].
 	Confirm func(ctx context.Context) (store.Index, error)
+	// Heard takes what a node tells of itself and returns what this one does.
+	Heard func(cluster.Info) cluster.Info
 }
 
 // ServeHTTP answers a request of another node.
 func (f *Forwarded) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
-	if r.URL.Path == indexPath {
-		index, err := f.Confirm(r.Context())
-		if err != nil {
-			w.WriteHeader(http.StatusServiceUnavailable)
-			return
-		}
-		_, _ = io.WriteString(w, strconv.FormatUint(uint64(index), 10)) // the node asks again
+	switch r.URL.Path {
+	case indexPath:
+		f.tellIndex(w, r)
+		return
+	case echoPath:
+		f.tellSelf(w, r)
 		return
 	}
 	h["Cache-Control"] = noStore
@@ -171,7 +173,7 @@ func (f *Forwarded) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	g := f.Node.Gate()
 	if g == nil || !f.Peers.Replica.Leads() {
-		h.Set(textproto.CanonicalMIMEHeaderKey(notExecutedHeader), "1")
+		h.Set(notExecutedHeader, "1")
 		f.fail(w, r, "", replica.ErrNoLeader)
 		return
 	}
@@ -182,5 +184,30 @@ func (f *Forwarded) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	began := f.Clock.Now()
 	a := g.Serve(r.Context(), req)
+	if a.Elsewhere {
+		h.Set(notExecutedHeader, "1")
+		f.fail(w, r, req.ID, replica.ErrNoLeader)
+		return
+	}
 	f.finish(w, r, req, &a, began)
+}
+
+// tellIndex tells another node how far the cluster is.
+func (f *Forwarded) tellIndex(w http.ResponseWriter, r *http.Request) {
+	index, err := f.Confirm(r.Context())
+	if err != nil {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	}
+	_, _ = io.WriteString(w, strconv.FormatUint(uint64(index), 10)) // if it gets lost, the node asks again
+}
+
+// tellSelf hears how another node is, and tells it how this one is.
+func (f *Forwarded) tellSelf(w http.ResponseWriter, r *http.Request) {
+	var theirs cluster.Info
+	if err := json.NewDecoder(io.LimitReader(r.Body, maxEcho)).Decode(&theirs); err != nil || !f.Peers.Replica.Leads() {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	}
+	_ = json.NewEncoder(w).Encode(f.Heard(theirs)) // if it gets lost, the node tells again
 }

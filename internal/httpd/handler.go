@@ -169,6 +169,10 @@ func (l *Listener) serve(ctx context.Context, w http.ResponseWriter, r *http.Req
 	}
 	began := l.Clock.Now()
 	a := g.Serve(ctx, req)
+	if a.Elsewhere { // this node is handing over; nothing has been read of the body
+		l.serveStandby(ctx, w, r, g, req)
+		return
+	}
 	l.finish(w, r, req, &a, began)
 }
 

@@ -1,14 +1,18 @@
 package httpd
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"time"
 
+	"github.com/cofferhq/coffer/internal/cluster"
 	"github.com/cofferhq/coffer/internal/replica"
 	"github.com/cofferhq/coffer/internal/store"
 )
@@ -106,4 +110,35 @@ func (p *Peers) Confirmed(ctx context.Context, l replica.Leader) (store.Index, e
 		return 0, fmt.Errorf("asking the leader: reading its answer: %w", err)
 	}
 	return index, nil
+}
+
+const (
+	// echoPath is where a node tells the leader how it is.
+	echoPath = "/echo"
+	// maxEcho bounds what is read of that, in bytes.
+	maxEcho = 64 << 10
+)
+
+// Echo tells the leader how this node is, and returns how the leader is.
+func (p *Peers) Echo(ctx context.Context, l replica.Leader, mine cluster.Info) (theirs cluster.Info, err error) {
+	body, err := json.Marshal(mine)
+	if err != nil {
+		return theirs, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, base(l.ID)+echoPath, bytes.NewReader(body))
+	if err != nil {
+		return theirs, err
+	}
+	res, err := p.http.RoundTrip(req)
+	if err != nil {
+		return theirs, fmt.Errorf("telling the leader: %w", err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return theirs, fmt.Errorf("telling the leader: status %d", res.StatusCode)
+	}
+	if err := json.NewDecoder(io.LimitReader(res.Body, maxEcho)).Decode(&theirs); err != nil {
+		return theirs, fmt.Errorf("telling the leader: reading its answer: %w", err)
+	}
+	return theirs, nil
 }

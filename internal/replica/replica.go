@@ -3,6 +3,7 @@ package replica
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/cofferhq/coffer/internal/clock"
@@ -74,11 +75,13 @@ type Config struct {
 type Node struct {
 	Config
 	asking question
+	office office
+	alone  atomic.Bool
 }
 
 // New returns a node's place.
 func New(c Config) *Node {
-	n := &Node{Config: c}
+	n := &Node{Config: c, office: office{ended: make(chan struct{}, 1)}}
 	n.asking.ask = n.confirm
 	return n
 }
@@ -98,7 +101,7 @@ func (n *Node) AwaitLeader(ctx context.Context, tried Leader) (Leader, error) {
 	var again <-chan time.Time // nil until it is the only one to wait for
 	for {
 		changed := n.Consensus.Changed()
-		switch l := n.Consensus.Leader(); {
+		switch l := n.leader(); {
 		case l.ID != "" && l != tried:
 			return l, nil
 		case l.ID != "" && again == nil:

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -68,7 +67,7 @@ func born(tx store.Txn, s *Server) error {
 
 // build opens the nouns over an unsealed barrier and starts their tasks.
 func (s *Server) build(ctx context.Context, b *barrier.Barrier) (*house, error) {
-	if _, err := b.Update(ctx, func(tx store.Txn) error { return born(tx, s) }); err != nil {
+	if _, err := b.Update(ctx, func(tx store.Txn) error { return born(tx, s) }); unlessStandby(err) != nil {
 		return nil, fmt.Errorf("preparing storage: %w", err)
 	}
 	h := &house{s: s, log: s.log, barrier: b}
@@ -135,6 +134,9 @@ func (h *house) open(ctx context.Context) (err error) {
 		Store: b, Clock: s.clock, Log: h.log, Mounts: h.mounts, Tokens: h.tokens, Leases: h.leases,
 		Policies: h.policies, Identity: h.identity, Wrapping: wrapping, Audit: h.audit, Lockout: locks, Quotas: h.quotas,
 	})
+	if s.replica != nil {
+		h.gate.Replica = s.replica
+	}
 	return nil
 }
 
@@ -142,14 +144,8 @@ func (h *house) open(ctx context.Context) (err error) {
 func (h *house) start() {
 	ctx, cancel := context.WithCancel(context.Background()) // ends when the house closes
 	h.stop = cancel
-	for name, task := range map[string]func(context.Context) error{
-		"audit": h.audit.Run, "expiry": h.expiry.Run, "mounts": h.mounts.Resume,
-	} {
-		h.tasks.Go(func() {
-			if err := task(ctx); err != nil && !errors.Is(err, context.Canceled) {
-				h.log.Error("a task ended", "task", name, "error", err)
-			}
-		})
+	for _, t := range []task{{"audit", h.audit.Run}, {"leadership", h.lead}} {
+		h.tasks.Go(func() { h.run(ctx, t) })
 	}
 }
 

@@ -50,6 +50,7 @@ func (s *Server) Run(ctx context.Context, reload <-chan *config.Config) error {
 	}
 	tasks, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
+	endPeers := s.runPeers(tasks)
 	s.background.Go(func() {
 		if err := s.ceremony.Run(tasks); err != nil && !errors.Is(err, context.Canceled) {
 			s.log.Error("a task ended", "task", "seal", "error", err)
@@ -66,7 +67,7 @@ func (s *Server) Run(ctx context.Context, reload <-chan *config.Config) error {
 			s.reload(c, ports)
 		}
 	}
-	return errors.Join(err, s.stop(context.WithoutCancel(ctx), ports, stop))
+	return errors.Join(err, s.stop(context.WithoutCancel(ctx), ports, endPeers, stop))
 }
 
 // start brings a development server to work, and says where the server is.
@@ -100,9 +101,12 @@ func (p *port) url() string {
 	return "http://" + p.net.Addr().String()
 }
 
-// stop drains: no new connections, running requests end, then the seal closes.
-func (s *Server) stop(ctx context.Context, ports []*port, stopTasks context.CancelFunc) error {
+// stop drains: health goes bad, another node takes over the leadership, no new
+// connections, running requests end, then the seal closes.
+func (s *Server) stop(ctx context.Context, ports []*port, endPeers func(), stopTasks context.CancelFunc) error {
 	s.log.Info("stopping: waiting for running requests")
+	s.draining.Store(true)
+	s.handOver(ctx)
 	s.levels.Close() // ends the streams of sys/monitor, which would not end by themselves
 	drain, cancel := context.WithTimeout(ctx, drainTime)
 	defer cancel()
@@ -112,6 +116,7 @@ func (s *Server) stop(ctx context.Context, ports []*port, stopTasks context.Canc
 			_ = p.http.Close() // they had their time
 		}
 	}
+	endPeers()
 	s.ceremony.Seal(ctx)
 	stopTasks()
 	s.background.Wait()
@@ -136,7 +141,7 @@ func (s *Server) listen() ([]*port, error) {
 func (s *Server) open(c config.Listener) (*port, error) {
 	p := &port{config: c}
 	handler := httpd.NewListener(c, s, s.log, s.clock, s.inFlight)
-	handler.Names = s.names()
+	handler.Names, handler.Peers = s.names(), s.peers
 	p.http = &http.Server{
 		Handler: handler, ReadHeaderTimeout: c.Timeouts.ReadHeader, ReadTimeout: c.Timeouts.Read, WriteTimeout: c.Timeouts.Write,
 		IdleTimeout: c.Timeouts.Idle, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), MaxHeaderBytes: maxHeader,

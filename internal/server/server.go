@@ -21,8 +21,10 @@ import (
 	"github.com/cofferhq/coffer/internal/config"
 	"github.com/cofferhq/coffer/internal/diag"
 	"github.com/cofferhq/coffer/internal/engine"
+	"github.com/cofferhq/coffer/internal/fault"
 	"github.com/cofferhq/coffer/internal/gate"
 	"github.com/cofferhq/coffer/internal/httpd"
+	"github.com/cofferhq/coffer/internal/replica"
 	"github.com/cofferhq/coffer/internal/route"
 	"github.com/cofferhq/coffer/internal/seal"
 	"github.com/cofferhq/coffer/internal/store"
@@ -65,6 +67,17 @@ type Server struct {
 	node     *cluster.Node
 	always   *route.Table
 	inFlight *httpd.InFlight
+
+	// The other nodes; all nil if the storage is this node's alone.
+	network  network
+	replica  *replica.Node
+	peers    *httpd.Peers
+	roster   *cluster.Roster
+	cluster  atomic.Pointer[string]       // the cluster's id once it is known
+	heard    atomic.Pointer[cluster.Info] // what a leader has told of itself last
+	since    atomic.Int64                 // when this node began to lead, Unix nanoseconds
+	echoTook atomic.Int64                 // how long the last echo took, nanoseconds
+	draining atomic.Bool                  // this node is about to stop
 
 	house      atomic.Pointer[house] // nil while sealed
 	background sync.WaitGroup        // houses being taken down
@@ -114,10 +127,15 @@ func (s *Server) prepare() (err error) {
 	if err != nil {
 		return err
 	}
-	s.node = cluster.New(cluster.Config{
+	c := cluster.Config{
 		Clock: s.clock, Version: version.Reported(), HA: s.raft != nil, APIAddr: s.config.APIAddr, ClusterAddr: s.config.ClusterAddr,
-		Status: s.status, Index: s.index, StepDown: s.stepDown, Ready: s.ready,
-	})
+		Status: s.status, Self: s.self, Roster: s.roster, Index: s.index, Ready: s.ready,
+		StepDown: func(ctx context.Context) error { return s.stepDown(ctx, 1) },
+	}
+	if s.replica != nil {
+		c.Place = s.place
+	}
+	s.node = cluster.New(c)
 	s.always, err = route.NewTable(s.ceremony.Routes(), route.Bind(s.node, cluster.Always))
 	return err
 }
@@ -176,15 +194,16 @@ func (s *Server) index() (applied, committed uint64) {
 }
 
 func (s *Server) ready() error {
+	if s.draining.Load() {
+		return errDraining
+	}
 	if s.raft == nil {
 		return nil
 	}
 	return s.raft.Health().Err
 }
 
-// stepDown of a single node has nobody to hand over to: it stays the leader, as
-// Vault's single node does after a moment.
-func (s *Server) stepDown(context.Context) error { return nil }
+var errDraining = fault.New(fault.Unavailable, "this node is stopping")
 
 // drainTime bounds how long requests may go on after a stop was asked for.
 const drainTime = 30 * time.Second

@@ -61,7 +61,7 @@ func (h *house) openSettings(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	return h.settings.Record(ctx, version.Reported())
+	return unlessStandby(h.settings.Record(ctx, version.Reported()))
 }
 
 // diagnosis shows what goes on in this process.

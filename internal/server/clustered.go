@@ -1,0 +1,221 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/cofferhq/coffer/internal/cluster"
+	"github.com/cofferhq/coffer/internal/config"
+	"github.com/cofferhq/coffer/internal/fault"
+	"github.com/cofferhq/coffer/internal/httpd"
+	"github.com/cofferhq/coffer/internal/replica"
+	"github.com/cofferhq/coffer/internal/store"
+	"github.com/cofferhq/coffer/internal/store/raft"
+	"github.com/cofferhq/coffer/internal/version"
+)
+
+// network connects the nodes of a cluster. Both ends of a connection have made
+// sure of each other before it is handed out.
+type network interface {
+	// Dial connects to a node for a protocol.
+	Dial(ctx context.Context, node, protocol string) (net.Conn, error)
+	// Listen returns the connections that other nodes make for a protocol.
+	Listen(protocol string) net.Listener
+}
+
+// forwarding is the protocol of requests that travel between nodes: HTTP/2.
+const forwarding = "coffer-forward"
+
+// consensus is the replicated store as package replica wants it.
+type consensus struct{ *raft.Store }
+
+// Leader returns who leads.
+func (c consensus) Leader() replica.Leader {
+	l := c.Store.Leader()
+	return replica.Leader{ID: l.ID, Term: l.Term, Self: l.Self}
+}
+
+// connect makes this node one of several.
+func (s *Server) connect(n network) {
+	s.network = n
+	s.roster = cluster.NewRoster(s.clock)
+	s.peers = httpd.NewPeers(func(ctx context.Context, node string) (net.Conn, error) { return n.Dial(ctx, node, forwarding) })
+	s.replica = replica.New(replica.Config{Consensus: consensus{s.raft}, Clock: s.clock, Ask: s.peers.Confirmed})
+	s.peers.Replica, s.peers.Cluster, s.peers.APIAddr = s.replica, s.clusterID, s.apiAddrOf
+}
+
+// clusterID returns the cluster's id, "" while that is not known. It never
+// changes.
+func (s *Server) clusterID() string {
+	if id := s.cluster.Load(); id != nil {
+		return *id
+	}
+	st, err := s.ceremony.Status(context.Background()) // reads this node's copy
+	if err != nil || st.ClusterID == "" {
+		return ""
+	}
+	s.cluster.Store(&st.ClusterID)
+	return st.ClusterID
+}
+
+// apiAddrOf returns where clients reach the leader.
+func (s *Server) apiAddrOf(l replica.Leader) string {
+	if l.Self {
+		return s.config.APIAddr
+	}
+	if i := s.heard.Load(); i != nil && i.ID == l.ID {
+		return i.APIAddr
+	}
+	return ""
+}
+
+// self is what this node tells others of itself.
+func (s *Server) self() cluster.Info {
+	i := cluster.Info{
+		ID: s.nodeID(), APIAddr: s.config.APIAddr, ClusterAddr: s.config.ClusterAddr, Version: version.Reported(),
+		Sealed: s.house.Load() == nil, Time: s.clock.Now(), EchoTook: time.Duration(s.echoTook.Load()),
+	}
+	i.Hostname, _ = os.Hostname() // "" if the system does not tell
+	if s.raft != nil {
+		st := s.raft.Stats()
+		i.Term, i.Applied, i.LastContact = st.Term, st.Applied, s.raft.LastContact()
+		i.Zone = s.config.Storage.Raft.RedundancyZone
+	}
+	return i
+}
+
+// place is where this node stands.
+func (s *Server) place() cluster.Place {
+	l := s.replica.Consensus.Leader()
+	p := cluster.Place{Leads: l.Self, CutOff: s.replica.Stale() != nil, Leader: cluster.Info{ID: l.ID}}
+	switch i := s.heard.Load(); {
+	case l.Self:
+		p.Leader, p.Since = s.self(), time.Unix(0, s.since.Load()).UTC()
+	case i != nil && i.ID == l.ID:
+		p.Leader = *i
+	}
+	return p
+}
+
+// echo tells the leader how this node is, every second and whenever there is
+// another one.
+func (s *Server) echo(ctx context.Context) error {
+	led := false
+	for {
+		changed := s.replica.Consensus.Changed()
+		l := s.replica.Consensus.Leader()
+		if l.Self && !led {
+			s.since.Store(s.clock.Now().UnixNano())
+			s.log.Info("this node leads", "term", l.Term)
+		} else if led && !l.Self {
+			s.log.Info("this node no longer leads", "leader", l.ID)
+		}
+		led = l.Self
+		members := s.raft.Members()
+		s.replica.SetAlone(len(members) <= 1)
+		switch {
+		case l.Self:
+			s.roster.Keep(func(id string) bool { _, ok := s.raft.Member(id); return ok && id != s.nodeID() })
+		case l.ID != "":
+			s.tell(ctx, l)
+		}
+		select {
+		case <-changed:
+		case <-s.clock.After(cluster.EchoInterval):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// tell tells the leader how this node is and notes how the leader is. If that
+// fails, it is tried again in a second.
+func (s *Server) tell(ctx context.Context, l replica.Leader) {
+	ctx, cancel := context.WithTimeout(ctx, cluster.EchoInterval)
+	defer cancel()
+	began := s.clock.Now()
+	theirs, err := s.peers.Echo(ctx, l, s.self())
+	if err != nil {
+		s.log.Debug("telling the leader how this node is", "error", err)
+		return
+	}
+	s.echoTook.Store(int64(s.clock.Now().Sub(began)))
+	s.heard.Store(&theirs)
+}
+
+// peerServer answers what comes from other nodes.
+func (s *Server) peerServer() *http.Server {
+	inner := httpd.NewListener(config.Listener{}, s, s.log, s.clock, s.inFlight)
+	inner.Names, inner.Peers = s.names(), s.peers
+	return httpd.NewPeerServer(&httpd.Forwarded{
+		Listener: inner,
+		Confirm:  func(ctx context.Context) (store.Index, error) { return s.raft.Confirm(ctx) },
+		Heard: func(i cluster.Info) cluster.Info {
+			s.roster.Heard(i)
+			return s.self()
+		},
+	}, s.log)
+}
+
+// stepDown hands the leadership over; own is how many running requests ask for
+// it. A node alone gets [fault.Precondition].
+func (s *Server) stepDown(ctx context.Context, own int64) error {
+	if s.replica == nil {
+		return nil
+	}
+	return s.replica.Resign(ctx, own, func(ctx context.Context) error { return s.raft.StepDown(ctx, "") })
+}
+
+// runPeers talks with the other nodes. The function that it returns ends that,
+// after the requests that came from them.
+func (s *Server) runPeers(ctx context.Context) (end func()) {
+	if s.replica == nil {
+		return func() {}
+	}
+	server, l := s.peerServer(), s.network.Listen(forwarding)
+	s.background.Go(func() {
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			s.log.Error("a task ended", "task", "peers", "error", err)
+		}
+	})
+	s.background.Go(func() {
+		if err := s.echo(ctx); !errors.Is(err, context.Canceled) {
+			s.log.Error("a task ended", "task", "echo", "error", err)
+		}
+	})
+	return func() {
+		brief, cancel := context.WithTimeout(ctx, peersTime)
+		defer cancel()
+		if err := server.Shutdown(brief); err != nil {
+			_ = server.Close() // they had their time
+		}
+		s.peers.Close()
+	}
+}
+
+const (
+	// peersTime bounds how long requests of other nodes may go on when this one
+	// stops.
+	peersTime = 5 * time.Second
+	// handOverTime bounds how long a node that stops tries to hand over.
+	handOverTime = 5 * time.Second
+)
+
+// handOver hands the leadership over before this node stops.
+func (s *Server) handOver(ctx context.Context) {
+	if s.replica == nil || !s.replica.Leads() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, handOverTime)
+	defer cancel()
+	switch err := s.stepDown(ctx, 0); {
+	case err == nil:
+		s.log.Info("handed over the leadership")
+	case !errors.Is(err, fault.Precondition):
+		s.log.Warn("the leadership could not be handed over", "error", err)
+	}
+}
