@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -18,13 +19,30 @@ import (
 	"github.com/cofferhq/coffer/internal/version"
 )
 
-// network connects the nodes of a cluster. Both ends of a connection have made
+// Network connects the nodes of a cluster. Both ends of a connection have made
 // sure of each other before it is handed out.
-type network interface {
-	// Dial connects to a node for a protocol.
-	Dial(ctx context.Context, node, protocol string) (net.Conn, error)
+type Network interface {
+	// Dial connects to a node at an address (host and port) for a protocol, and
+	// fails if another node answers there.
+	Dial(ctx context.Context, node, address, protocol string) (net.Conn, error)
 	// Listen returns the connections that other nodes make for a protocol.
 	Listen(protocol string) net.Listener
+	// Address is where other nodes reach this one.
+	Address() string
+}
+
+// replication is the protocol of the replicated log.
+const replication = "coffer-raft"
+
+// rafts is a network as the store wants it.
+type rafts struct {
+	net.Listener
+	network Network
+}
+
+// DialNode implements [raft.Network].
+func (r rafts) DialNode(ctx context.Context, id, address string) (net.Conn, error) {
+	return r.network.Dial(ctx, id, address, replication)
 }
 
 // forwarding is the protocol of requests that travel between nodes: HTTP/2.
@@ -40,10 +58,15 @@ func (c consensus) Leader() replica.Leader {
 }
 
 // connect makes this node one of several.
-func (s *Server) connect(n network) {
-	s.network = n
+func (s *Server) connect(n Network) {
 	s.roster = cluster.NewRoster(s.clock)
-	s.peers = httpd.NewPeers(func(ctx context.Context, node string) (net.Conn, error) { return n.Dial(ctx, node, forwarding) })
+	s.peers = httpd.NewPeers(func(ctx context.Context, node string) (net.Conn, error) {
+		m, ok := s.raft.Member(node)
+		if !ok {
+			return nil, fmt.Errorf("%q is no member of this cluster", node)
+		}
+		return n.Dial(ctx, node, m.Address, forwarding)
+	})
 	s.replica = replica.New(replica.Config{Consensus: consensus{s.raft}, Clock: s.clock, Ask: s.peers.Confirmed})
 	s.peers.Replica, s.peers.Cluster, s.peers.APIAddr = s.replica, s.clusterID, s.apiAddrOf
 }
@@ -145,6 +168,17 @@ func (s *Server) tell(ctx context.Context, l replica.Leader) {
 	}
 	s.echoTook.Store(int64(s.clock.Now().Sub(began)))
 	s.heard.Store(&theirs)
+}
+
+// catchUp gives a node that follows another a chance to have the rows that a
+// house is built of: one that has joined a moment ago may have only the first.
+func (s *Server) catchUp(ctx context.Context) {
+	if s.replica == nil || s.replica.Leads() {
+		return
+	}
+	if _, err := s.replica.Fresh(ctx, 0); err != nil {
+		s.log.Warn("unsealing with what this node has of the data", "error", err)
+	}
 }
 
 // peerServer answers what comes from other nodes.

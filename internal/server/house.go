@@ -57,6 +57,7 @@ func born(tx store.Txn, s *Server) error {
 		func() error { return mount.Init(tx, rand.Reader) },
 		func() error { return policy.Init(tx, store.RootNamespace, s.clock.Now()) },
 		func() error { return wrap.Init(tx, rand.Reader) },
+		func() error { return initSigningKey(tx) },
 	} {
 		if err := init(); err != nil {
 			return err
@@ -67,6 +68,7 @@ func born(tx store.Txn, s *Server) error {
 
 // build opens the nouns over an unsealed barrier and starts their tasks.
 func (s *Server) build(ctx context.Context, b *barrier.Barrier) (*house, error) {
+	s.catchUp(ctx)
 	if _, err := b.Update(ctx, func(tx store.Txn) error { return born(tx, s) }); unlessStandby(err) != nil {
 		return nil, fmt.Errorf("preparing storage: %w", err)
 	}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/ed25519"
@@ -43,20 +44,13 @@ func (s *Server) nodeID() string {
 
 var signingKeyKey = store.NewKey(store.RootNamespace, store.System, store.KindConfig, "audit-signing-key")
 
-// signingKey returns the key that signs the checkpoints of audit logs, made on
-// first use.
-func signingKey(ctx context.Context, b *barrier.Barrier) (ed25519.PrivateKey, error) {
-	var key ed25519.PrivateKey
-	_, err := b.Update(ctx, func(tx store.Txn) error {
-		have, err := tx.Get(signingKeyKey)
-		if !errors.Is(err, store.ErrNotFound) {
-			key = append(key[:0], have...)
-			return err
-		}
-		if _, key, err = ed25519.GenerateKey(rand.Reader); err != nil {
-			return err
-		}
-		return tx.Put(signingKeyKey, key)
+// signingKey returns the key that signs the checkpoints of audit logs. It is
+// made when the cluster is born, see [born].
+func signingKey(ctx context.Context, b *barrier.Barrier) (key ed25519.PrivateKey, err error) {
+	err = b.View(ctx, func(r store.Reader) error {
+		have, err := r.Get(signingKeyKey)
+		key = bytes.Clone(have)
+		return err
 	})
 	if err == nil && len(key) != ed25519.PrivateKeySize {
 		err = errors.New("malformed")
@@ -65,6 +59,18 @@ func signingKey(ctx context.Context, b *barrier.Barrier) (ed25519.PrivateKey, er
 		return nil, fmt.Errorf("reading the audit signing key: %w", err)
 	}
 	return key, nil
+}
+
+// initSigningKey makes the key unless it is there.
+func initSigningKey(tx store.Txn) error {
+	if ok, err := store.Exists(tx, signingKeyKey); err != nil || ok {
+		return err
+	}
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return err
+	}
+	return tx.Put(signingKeyKey, key)
 }
 
 // lockout counts failed logins, by the limits of the mount, else those that the

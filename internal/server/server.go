@@ -46,6 +46,8 @@ type Options struct {
 	// Engines and Methods can be mounted besides the built-in ones.
 	Engines []engine.Type
 	Methods []authn.Type
+	// Network reaches the other nodes of the cluster; nil if there are none.
+	Network Network
 	// Listening, if not nil, is told the URLs of the listeners once the server
 	// answers there; a development server is then unsealed.
 	Listening func(urls []string)
@@ -69,7 +71,7 @@ type Server struct {
 	inFlight *httpd.InFlight
 
 	// The other nodes; all nil if the storage is this node's alone.
-	network  network
+	network  Network
 	replica  *replica.Node
 	peers    *httpd.Peers
 	roster   *cluster.Roster
@@ -87,7 +89,7 @@ type Server struct {
 
 // New opens the storage and prepares a sealed server.
 func New(o Options) (*Server, error) {
-	s := &Server{config: o.Config, clock: o.Clock, levels: o.Log, log: o.Log.Logger(diag.RootLogger), out: o.Out, engines: o.Engines, methods: o.Methods, inFlight: &httpd.InFlight{}, listening: o.Listening}
+	s := &Server{config: o.Config, clock: o.Clock, levels: o.Log, log: o.Log.Logger(diag.RootLogger), out: o.Out, engines: o.Engines, methods: o.Methods, inFlight: &httpd.InFlight{}, network: o.Network, listening: o.Listening}
 	if s.clock == nil {
 		s.clock = clock.System{}
 	}
@@ -110,11 +112,18 @@ func (s *Server) openStore() (err error) {
 		s.store = mem.New()
 		return nil
 	}
-	s.raft, err = raft.Open(raft.Config{Path: c.Raft.Path, NodeID: c.Raft.NodeID, Logger: s.levels.Logger("storage"), Clock: s.clock})
+	rc := raft.Config{Path: c.Raft.Path, NodeID: c.Raft.NodeID, Logger: s.levels.Logger("storage"), Clock: s.clock}
+	if s.network != nil {
+		rc.Network, rc.Address = rafts{s.network.Listen(replication), s.network}, s.network.Address()
+	}
+	s.raft, err = raft.Open(rc)
 	if err != nil {
 		return fmt.Errorf("opening storage: %w", err)
 	}
 	s.store = s.raft
+	if s.network != nil {
+		s.connect(s.network)
+	}
 	return nil
 }
 
