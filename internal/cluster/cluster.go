@@ -93,8 +93,8 @@ func (n *Node) Routes() []route.Endpoint {
 		who = route.Public()
 	}
 	return route.Bind(n, []route.Endpoint{
-		route.Read("ha-status", (*Node).haStatus, route.Flat(), route.OnLeader(), route.Doc{Summary: "List the nodes of the cluster."}),
-		route.Write("step-down", (*Node).stepDown, who, route.Doc{Summary: "Give up leadership."}),
+		route.Read("ha-status", (*Node).haStatus, route.Flat(), route.OnLeader(), route.RootOnly(), route.Doc{Summary: "List the nodes of the cluster."}),
+		route.Write("step-down", (*Node).stepDown, who, route.RootOnly(), route.Doc{Summary: "Give up leadership."}),
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/cofferhq/coffer/internal/fault"
 	"github.com/cofferhq/coffer/internal/identity"
 	"github.com/cofferhq/coffer/internal/mount"
+	"github.com/cofferhq/coffer/internal/namespace"
 	"github.com/cofferhq/coffer/internal/policy"
 	"github.com/cofferhq/coffer/internal/quota"
 	"github.com/cofferhq/coffer/internal/route"
@@ -24,6 +25,7 @@ type exchange struct {
 	g   *Gate
 	req *Request
 
+	space    *namespace.Space // that of the request; nil in the root
 	mounted  *mount.Mounted
 	endpoint *route.Endpoint
 	known    bool // the path has endpoints for other verbs
@@ -32,6 +34,7 @@ type exchange struct {
 	entry    *token.Entry        // nil for a public endpoint
 	person   *identity.Principal // nil for a token without an entity
 	acl      *policy.ACL
+	aclPath  string // the request's path as the token's policies see it
 	decision policy.Decision
 	lastUse  bool
 	standby  bool         // this node follows another
@@ -64,6 +67,7 @@ func (g *Gate) Serve(ctx context.Context, req *Request) Answer {
 		}
 	}
 	reply, err := x.run(ctx)
+	x.leave()
 	if x.lastUse {
 		// The last use of a token ends it, whatever came of the request.
 		if rerr := g.Tokens.Revoke(context.WithoutCancel(ctx), x.entry.Handle); rerr != nil {
@@ -84,21 +88,27 @@ func (g *Gate) Serve(ctx context.Context, req *Request) Answer {
 }
 
 func (x *exchange) run(ctx context.Context) (*route.Reply, error) {
-	x.find()
-	if x.g.Replica != nil && x.elsewhere() {
+	err := x.find(ctx)
+	if x.standby && err != nil {
+		err = x.refind(ctx, err)
+	}
+	if x.g.Replica != nil && err == nil && x.elsewhere() {
 		if x.standby || !x.g.Replica.Begin() {
 			return nil, ErrElsewhere
 		}
 		defer x.g.Replica.End()
 	}
 	x.begin()
+	if err != nil {
+		return nil, x.refuse(ctx, err)
+	}
 	if x.req.Head && (x.endpoint == nil || !x.endpoint.Head) {
 		return nil, errHead
 	}
 	if err := x.throttle(); err != nil {
 		return nil, x.turnAway(ctx, err)
 	}
-	err := x.admit(ctx)
+	err = x.admit(ctx)
 	if x.standby {
 		if err = x.readmit(ctx, err); err == ErrElsewhere { //nolint:errorlint // nobody wraps it
 			return nil, err
@@ -131,16 +141,29 @@ func (x *exchange) run(ctx context.Context) (*route.Reply, error) {
 }
 
 // find matches the path to a mount and an endpoint.
-func (x *exchange) find() {
-	m, rest, ok := x.g.Mounts.Resolve(x.req.Namespace.ID, x.req.Path)
+func (x *exchange) find(ctx context.Context) error {
+	var m *mount.Mounted
+	var rest string
+	var ok bool
+	if x.req.Within == "" && x.req.Namespace.ID <= store.RootNamespace {
+		x.req.Namespace = namespace.Root
+		m, rest, ok = x.g.Mounts.Resolve(store.RootNamespace, x.req.Path)
+	}
+	if m == nil {
+		var err error
+		if m, rest, ok, err = x.descend(ctx); err != nil {
+			return err
+		}
+	}
 	if !ok {
-		return
+		return nil
 	}
 	x.mounted = m
 	x.call.Path = rest
 	if table := m.Routes(); table != nil {
 		x.endpoint, x.known = table.Find(x.req.Verb, rest, &x.match)
 	}
+	return nil
 }
 
 // begin fills the call with what is known before anybody is asked.
@@ -175,7 +198,7 @@ func (x *exchange) admit(ctx context.Context) (err error) {
 		}
 	}()
 	if x.endpoint != nil && x.endpoint.RootOnly && x.req.Namespace.ID != store.RootNamespace {
-		return errDenied
+		return errRootOnly
 	}
 	if x.endpoint != nil && (x.endpoint.Public || x.req.Open) && !x.req.Help {
 		x.call.Open = x.req.Open
@@ -224,8 +247,11 @@ func (x *exchange) authenticate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	x.aclPath = x.req.Path
 	if e.NS != x.req.Namespace.ID {
-		return errDenied
+		if err := x.cross(ctx, e); err != nil {
+			return err
+		}
 	}
 	if len(e.BoundCIDRs) > 0 && (!x.req.Remote.IsValid() || !authn.InCIDRs(x.req.Remote, e.BoundCIDRs)) {
 		return errDenied
@@ -249,6 +275,7 @@ func (x *exchange) authenticate(ctx context.Context) error {
 	x.entry = e
 	x.call.Caller = e.Caller()
 	x.call.Caller.Policies = policies
+	x.call.Caller.Prefix = x.aclPath[:len(x.aclPath)-len(x.req.Path)]
 	return nil
 }
 
@@ -275,7 +302,7 @@ func (x *exchange) recognise(ctx context.Context) error {
 func (x *exchange) conceivable() bool {
 	ops := []policy.Op{operation(x.req.Verb, false), operation(x.req.Verb, true)}
 	for _, op := range ops {
-		d := x.acl.Check(op, x.req.Path, nil, x.req.WrapTTL)
+		d := x.acl.Check(op, x.aclPath, nil, x.req.WrapTTL)
 		if d.Allowed || d.Reason == policy.ParametersRefused {
 			return true
 		}
@@ -312,7 +339,7 @@ func (x *exchange) existence(ctx context.Context) error {
 
 func (x *exchange) authorize() error {
 	op := operation(x.req.Verb, x.call.Create)
-	x.decision = x.acl.Check(op, x.req.Path, params{x.call.Body}, x.req.WrapTTL)
+	x.decision = x.acl.Check(op, x.aclPath, params{x.call.Body}, x.req.WrapTTL)
 	if !x.decision.Allowed {
 		return errDenied
 	}
@@ -333,6 +360,8 @@ func (x *exchange) missing() error {
 		return fault.Newf(fault.NotFound, "no handler for route %q. route entry not found.", x.req.Path)
 	case x.known:
 		return errOperation
+	case x.req.Namespace.ID != store.RootNamespace && x.call.Mount.Type == mount.SystemType:
+		return errRootOnly // where clients that look for what namespaces lack expect it
 	}
 	return errPath
 }

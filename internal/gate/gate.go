@@ -11,6 +11,7 @@ import (
 	"github.com/cofferhq/coffer/internal/lease"
 	"github.com/cofferhq/coffer/internal/lockout"
 	"github.com/cofferhq/coffer/internal/mount"
+	"github.com/cofferhq/coffer/internal/namespace"
 	"github.com/cofferhq/coffer/internal/policy"
 	"github.com/cofferhq/coffer/internal/quota"
 	"github.com/cofferhq/coffer/internal/route"
@@ -21,18 +22,19 @@ import (
 
 // Config is what a [Gate] is built of.
 type Config struct {
-	Store    store.Store
-	Clock    clock.Clock
-	Log      *slog.Logger
-	Mounts   *mount.Table
-	Tokens   *token.Store
-	Leases   *lease.Store
-	Policies *policy.Store
-	Identity *identity.Store
-	Wrapping *wrap.Store
-	Audit    *audit.Broker
-	Lockout  *lockout.Store
-	Quotas   *quota.Store
+	Store      store.Store
+	Clock      clock.Clock
+	Log        *slog.Logger
+	Namespaces *namespace.Store
+	Mounts     *mount.Table
+	Tokens     *token.Store
+	Leases     *lease.Store
+	Policies   *policy.Store
+	Identity   *identity.Store
+	Wrapping   *wrap.Store
+	Audit      *audit.Broker
+	Lockout    *lockout.Store
+	Quotas     *quota.Store
 	// Replica is this node's place in the cluster, nil if the storage is this
 	// node's alone.
 	Replica Replica

@@ -12,11 +12,17 @@ import (
 	"github.com/cofferhq/coffer/internal/wire"
 )
 
-// Request is a request as httpd hands it over: of canonical path, in a known
-// namespace, its body not read yet.
+// Request is a request as httpd hands it over: of canonical path, its body not
+// read yet.
 type Request struct {
-	ID        string
+	ID string
+	// Within names the namespace that the path begins in, as a header does; "" is
+	// the root.
+	Within string
+	// Namespace is the one that the request goes to. The gate sets it, and cuts
+	// the names of namespaces off the path, before anybody is asked.
 	Namespace route.Namespace
+	located   bool // Namespace and Path are what they will be
 	Verb      route.Verb
 	// Path is canonical and has no leading slash.
 	Path  string

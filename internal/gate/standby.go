@@ -53,6 +53,21 @@ func (x *exchange) elsewhere() bool {
 	return e.Effect || e.Leader || e.Login || x.req.WrapTTL > 0
 }
 
+// refind looks at the absence of a namespace: it may be new.
+func (x *exchange) refind(ctx context.Context, err error) error {
+	if !stateful(err) {
+		return err
+	}
+	switch grown, ferr := x.g.Replica.Fresh(ctx, x.seen); {
+	case ferr != nil:
+		return ferr
+	case !grown:
+		return err
+	}
+	x.leave()
+	return x.find(ctx)
+}
+
 // readmit looks at a refusal of a standby: if the copy of the data that it comes
 // from was behind, the request is admitted or refused anew. So is the absence of
 // an endpoint, whose mount may be new.
@@ -71,8 +86,11 @@ func (x *exchange) readmit(ctx context.Context, err error) error {
 		return err
 	}
 	x.seen = x.g.Replica.Applied()
+	x.leave()
 	*x = exchange{g: x.g, req: x.req, standby: true, seen: x.seen, quota: x.quota}
-	x.find()
+	if err := x.find(ctx); err != nil {
+		return err
+	}
 	if x.elsewhere() {
 		return ErrElsewhere
 	}

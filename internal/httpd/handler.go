@@ -159,10 +159,6 @@ func (l *Listener) serve(ctx context.Context, w http.ResponseWriter, r *http.Req
 		l.fail(w, r, id, fault.New(fault.Sealed, "Vault is sealed"))
 		return
 	}
-	if req.Namespace, err = namespace.FromHeader(r.Header.Get("X-Vault-Namespace")); err != nil {
-		l.fail(w, r, id, err)
-		return
-	}
 	if l.Peers != nil && !l.Peers.Replica.Leads() {
 		l.serveStandby(ctx, w, r, g, req)
 		return
@@ -195,8 +191,8 @@ func (l *Listener) finish(w http.ResponseWriter, r *http.Request, req *gate.Requ
 
 // serveAlways answers an endpoint that works while sealed.
 func (l *Listener) serveAlways(ctx context.Context, w http.ResponseWriter, r *http.Request, req *gate.Request, e *route.Endpoint, m *route.Match, path string) {
-	if _, err := namespace.FromHeader(r.Header.Get("X-Vault-Namespace")); err != nil {
-		l.fail(w, r, req.ID, errBare)
+	if err := l.always(ctx, r.Header.Get("X-Vault-Namespace"), e); err != nil {
+		l.fail(w, r, req.ID, err)
 		return
 	}
 	c := &route.Call{ID: req.ID, Verb: req.Verb, Path: path, Full: req.Path, Query: req.Query, Remote: req.Remote, RemotePort: req.RemotePort, TLS: req.TLS, Now: l.Clock.Now(), Log: l.Log, Header: func(string) string { return "" }}
@@ -219,6 +215,23 @@ func (l *Listener) serveAlways(ctx context.Context, w http.ResponseWriter, r *ht
 		return
 	}
 	l.answer(w, r, req.ID, &gate.Answer{Reply: reply, Endpoint: e, Warnings: c.Warnings(), Flat: e.Flat})
+}
+
+// always refuses an endpoint that works while sealed in a namespace that it is
+// not served in. Which namespaces there are is not known while sealed.
+func (l *Listener) always(ctx context.Context, header string, e *route.Endpoint) error {
+	if header = strings.Trim(strings.TrimSpace(header), "/"); header == "" || header == namespace.Root.UUID {
+		return nil
+	}
+	if e.RootOnly {
+		return fault.New(fault.Invalid, "the path is served in the root namespace only: repeat the request without a namespace")
+	}
+	if g := l.Node.Gate(); g != nil {
+		if err := g.Namespace(ctx, header); err != nil {
+			return errBare
+		}
+	}
+	return nil
 }
 
 // handle runs a handler outside the gate. A panic is this request's failure

@@ -11,7 +11,6 @@ import (
 
 	"github.com/cofferhq/coffer/internal/fault"
 	"github.com/cofferhq/coffer/internal/gate"
-	"github.com/cofferhq/coffer/internal/namespace"
 	"github.com/cofferhq/coffer/internal/wire"
 )
 
@@ -62,9 +61,6 @@ func (f *Forwarded) parseForwarded(r *http.Request) (*gate.Request, error) {
 	h := r.Header
 	req, err := f.parseRequest(r, h.Get(idHeader))
 	if err != nil {
-		return nil, err
-	}
-	if req.Namespace, err = namespace.FromHeader(h.Get("X-Vault-Namespace")); err != nil {
 		return nil, err
 	}
 	req.Remote, req.RemotePort = netip.Addr{}, 0

@@ -107,7 +107,7 @@ func (l *Listener) parseRequest(r *http.Request, id string) (*gate.Request, erro
 		return nil, err
 	}
 	req := &gate.Request{
-		ID: id, Verb: verb, Path: path, Query: q, TLS: r.TLS, Token: tokenOf(r.Header), Header: r.Header.Get,
+		ID: id, Within: r.Header.Get("X-Vault-Namespace"), Verb: verb, Path: path, Query: q, TLS: r.TLS, Token: tokenOf(r.Header), Header: r.Header.Get,
 		WrapJWT: strings.EqualFold(r.Header.Get("X-Vault-Wrap-Format"), "jwt"),
 		Head:    r.Method == http.MethodHead,
 		Help:    q.Get("help") != "" && verb == route.VerbRead,

@@ -161,7 +161,7 @@ func (s *Store) readAlias(ctx context.Context, c *route.Call, in idRequest) (*na
 	err := s.read(ctx, c.Namespace.ID, func(v view) error {
 		alias, err := v.aliasByID(in.ID)
 		if err == nil {
-			a = &namedAliasAnswer{s.aliasAnswer(alias), c.Namespace.UUID}
+			a = &namedAliasAnswer{s.aliasAnswer(c.Namespace.ID, alias), c.Namespace.UUID}
 		}
 		return absent(err, errAbsent)
 	})
@@ -191,7 +191,7 @@ func (s *Store) listAliases(ctx context.Context, c *route.Call, _ noInput) (rout
 				return err
 			}
 			list.Keys = append(list.Keys, a.ID)
-			info := s.aliasInfo("", a.Accessor, a.Name)
+			info := s.aliasInfo(c.Namespace.ID, "", a.Accessor, a.Name)
 			info.Canonical, info.Custom = a.Entity, a.Custom
 			list.Info[a.ID] = info
 			return nil
@@ -233,23 +233,23 @@ type aliasInfo struct {
 	Name      string            `json:"name"`
 }
 
-func (s *Store) aliasAnswer(a *Alias) aliasAnswer {
-	path, kind := s.place(a.Accessor)
+func (s *Store) aliasAnswer(ns store.NamespaceID, a *Alias) aliasAnswer {
+	path, kind := s.place(ns, a.Accessor)
 	return aliasAnswer{
 		Canonical: a.Entity, Created: a.Created, Custom: a.Custom, ID: a.ID, Updated: a.Updated, MergedFrom: slices.Clone(a.MergedFrom),
 		Metadata: a.Metadata, Accessor: a.Accessor, MountPath: path, MountType: kind, Name: a.Name,
 	}
 }
 
-func (s *Store) aliasInfo(id, accessor, name string) aliasInfo {
-	path, kind := s.place(accessor)
+func (s *Store) aliasInfo(ns store.NamespaceID, id, accessor, name string) aliasInfo {
+	path, kind := s.place(ns, accessor)
 	return aliasInfo{ID: id, Accessor: accessor, MountPath: path, MountType: kind, Name: name}
 }
 
 // place returns where the mount of an accessor is and of what type; nothing for
 // a mount that is gone.
-func (s *Store) place(accessor string) (path, kind string) {
-	m, err := s.Mount(accessor)
+func (s *Store) place(ns store.NamespaceID, accessor string) (path, kind string) {
+	m, err := s.Mount(ns, accessor)
 	if err != nil {
 		return "", ""
 	}

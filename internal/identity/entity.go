@@ -285,7 +285,7 @@ func (s *Store) listEntities(ctx context.Context, c *route.Call, _ noInput) (rou
 			}
 			info := entityInfo{Aliases: []aliasInfo{}, Name: n.Name}
 			for _, a := range aliases {
-				info.Aliases = append(info.Aliases, s.aliasInfo(a.ID, a.Accessor, a.Name))
+				info.Aliases = append(info.Aliases, s.aliasInfo(c.Namespace.ID, a.ID, a.Accessor, a.Name))
 			}
 			list.Keys = append(list.Keys, n.ID)
 			list.Info[n.ID] = info
@@ -364,7 +364,7 @@ func (s *Store) entityAnswer(ctx context.Context, c *route.Call, find func(view)
 			NamespaceID: c.Namespace.UUID, Policies: orEmpty(e.Policies),
 		}
 		for _, alias := range aliases {
-			a.Aliases = append(a.Aliases, s.aliasAnswer(alias))
+			a.Aliases = append(a.Aliases, s.aliasAnswer(c.Namespace.ID, alias))
 		}
 		return nil
 	})

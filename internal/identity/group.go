@@ -295,7 +295,7 @@ func (s *Store) groupInfo(v view, g *Group) (groupInfo, error) {
 	}
 	info := groupInfo{Name: g.Name, Entities: len(members), Parents: len(parents)}
 	if a := g.Alias; a != nil {
-		alias := s.aliasInfo(a.ID, a.Accessor, a.Name)
+		alias := s.aliasInfo(v.ns, a.ID, a.Accessor, a.Name)
 		info.Alias = &alias
 	}
 	return info, nil
@@ -335,7 +335,7 @@ func (s *Store) groupAnswer(ctx context.Context, c *route.Call, find func(view) 
 			NamespaceID: c.Namespace.UUID, Policies: orEmpty(g.Policies), Type: g.Type,
 		}
 		if g.Alias != nil {
-			a.Alias = s.groupAliasAnswer(g)
+			a.Alias = s.groupAliasAnswer(c.Namespace.ID, g)
 		}
 		if a.Entities, err = v.members(g, anEntity); err != nil {
 			return err

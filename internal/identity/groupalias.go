@@ -188,7 +188,7 @@ func (s *Store) readGroupAlias(ctx context.Context, c *route.Call, in idRequest)
 	err := s.read(ctx, c.Namespace.ID, func(v view) error {
 		g, err := v.groupByAlias(in.ID)
 		if err == nil {
-			a = &namedGroupAliasAnswer{groupAliasAnswer: s.groupAliasAnswer(g), NamespaceID: c.Namespace.UUID}
+			a = &namedGroupAliasAnswer{groupAliasAnswer: s.groupAliasAnswer(c.Namespace.ID, g), NamespaceID: c.Namespace.UUID}
 		}
 		return absent(err, errAbsent)
 	})
@@ -222,7 +222,7 @@ func (s *Store) listGroupAliases(ctx context.Context, c *route.Call, _ noInput) 
 			if err != nil {
 				return err
 			}
-			info := s.aliasInfo("", g.Alias.Accessor, g.Alias.Name)
+			info := s.aliasInfo(c.Namespace.ID, "", g.Alias.Accessor, g.Alias.Name)
 			info.Canonical = g.ID
 			list.Keys = append(list.Keys, g.Alias.ID)
 			list.Info[g.Alias.ID] = info
@@ -254,8 +254,8 @@ type namedGroupAliasAnswer struct {
 	NamespaceID string            `json:"namespace_id"`
 }
 
-func (s *Store) groupAliasAnswer(g *Group) groupAliasAnswer {
+func (s *Store) groupAliasAnswer(ns store.NamespaceID, g *Group) groupAliasAnswer {
 	a := g.Alias
-	path, kind := s.place(a.Accessor)
+	path, kind := s.place(ns, a.Accessor)
 	return groupAliasAnswer{Canonical: g.ID, Created: a.Created, ID: a.ID, Updated: a.Updated, Accessor: a.Accessor, MountPath: path, MountType: kind, Name: a.Name}
 }

@@ -19,8 +19,8 @@ type Config struct {
 	Clock clock.Clock
 	Rand  io.Reader
 	Log   *slog.Logger
-	// Mount finds a mount by its accessor.
-	Mount func(accessor string) (route.Mount, error)
+	// Mount finds a namespace's mount by its accessor.
+	Mount func(ns store.NamespaceID, accessor string) (route.Mount, error)
 }
 
 // Store is the identity noun.
@@ -72,8 +72,8 @@ func (s *Store) authMount(c *route.Call, accessor string) (route.Mount, error) {
 	if accessor == "" {
 		return route.Mount{}, fault.New(fault.Invalid, `missing "mount_accessor"`)
 	}
-	m, err := s.Mount(accessor)
-	if err != nil || !m.Auth || m.Namespace != c.Namespace.ID {
+	m, err := s.Mount(c.Namespace.ID, accessor)
+	if err != nil || !m.Auth {
 		return route.Mount{}, fault.Newf(fault.Invalid, "invalid mount accessor %q: there is no such auth mount", clip(accessor))
 	}
 	return m, nil

@@ -136,7 +136,7 @@ func (s *Store) record(tx store.Txn, p place, mountType string) error {
 		return err
 	}
 	b.Type = mountType
-	b.add(p.alias, s.limits(mountType, p.accessor), s.Clock.Now())
+	b.add(p.alias, s.limits(p.ns, mountType, p.accessor), s.Clock.Now())
 	return store.PutJSON(tx, key, b)
 }
 

@@ -40,7 +40,7 @@ func newHouse(t *testing.T) *house {
 }
 
 func (h *house) restart() {
-	h.Store = lockout.New(lockout.Config{Store: h.disk, Clock: h.clock, Rand: rand.Reader, Limits: func(string, string) lockout.Limits { return h.limits }})
+	h.Store = lockout.New(lockout.Config{Store: h.disk, Clock: h.clock, Rand: rand.Reader, Limits: func(store.NamespaceID, string, string) lockout.Limits { return h.limits }})
 }
 
 var people = route.Mount{Namespace: store.RootNamespace, Type: "userpass", Accessor: "auth_userpass_1"}

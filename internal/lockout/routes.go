@@ -92,7 +92,7 @@ func (s *Store) collect(here *lockedInNamespace, e store.Entry) error {
 		return errors.New("decoding locked users: malformed")
 	}
 	accessor := parts[0]
-	limits := s.limits(b.Type, accessor)
+	limits := s.limits(e.Key.Namespace(), b.Type, accessor)
 	if limits.off() {
 		return nil
 	}

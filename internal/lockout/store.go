@@ -28,8 +28,8 @@ var DefaultLimits = Limits{Threshold: 5, Duration: 15 * time.Minute, CounterRese
 
 // limits returns those in force at a mount. A length of time that is not set is
 // the default, not none: a lock that ends at once would be no lock.
-func (s *Store) limits(mountType, accessor string) Limits {
-	l := s.Limits(mountType, accessor)
+func (s *Store) limits(ns store.NamespaceID, mountType, accessor string) Limits {
+	l := s.Limits(ns, mountType, accessor)
 	if l.Duration <= 0 {
 		l.Duration = DefaultLimits.Duration
 	}
@@ -49,7 +49,7 @@ type Config struct {
 	Rand io.Reader
 	// Limits returns those in force at a mount. Nil is [DefaultLimits]
 	// everywhere.
-	Limits func(mountType, accessor string) Limits
+	Limits func(ns store.NamespaceID, mountType, accessor string) Limits
 }
 
 // Store counts failed logins. Its methods are safe for concurrent use.
@@ -62,7 +62,7 @@ type Store struct {
 // New returns a store. It does no I/O.
 func New(c Config) *Store {
 	if c.Limits == nil {
-		c.Limits = func(string, string) Limits { return DefaultLimits }
+		c.Limits = func(store.NamespaceID, string, string) Limits { return DefaultLimits }
 	}
 	return &Store{Config: c, slots: map[place]*slot{}}
 }

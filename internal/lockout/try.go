@@ -32,7 +32,7 @@ type slot struct {
 // [fault.Denied]. The caller must end the try with Done, whatever else it
 // calls. An empty alias is not counted.
 func (s *Store) Begin(ctx context.Context, m route.Mount, alias string) (*Try, error) {
-	limits := s.limits(m.Type, m.Accessor)
+	limits := s.limits(m.Namespace, m.Type, m.Accessor)
 	if alias == "" || limits.off() {
 		return &Try{}, nil
 	}

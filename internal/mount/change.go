@@ -11,6 +11,7 @@ import (
 	"github.com/cofferhq/coffer/internal/engine"
 	"github.com/cofferhq/coffer/internal/expiry"
 	"github.com/cofferhq/coffer/internal/fault"
+	"github.com/cofferhq/coffer/internal/namespace"
 	"github.com/cofferhq/coffer/internal/route"
 	"github.com/cofferhq/coffer/internal/store"
 	"github.com/cofferhq/coffer/internal/wire"
@@ -24,15 +25,15 @@ const (
 )
 
 // Init mounts what every namespace has: sys/, identity/, cubbyhole/ and
-// auth/token/.
-func Init(tx store.Txn, random io.Reader) error {
+// auth/token/. It does nothing if they are there.
+func Init(tx store.Txn, random io.Reader, ns store.NamespaceID) error {
 	for _, e := range []Entry{
 		{Path: "sys/", Type: SystemType, Description: "system endpoints used for control, policy and debugging", SealWrap: true, Settings: Settings{PassthroughHeaders: []string{"Accept"}}},
 		{Path: "identity/", Type: IdentityType, Description: "identity store", Settings: Settings{PassthroughHeaders: []string{"Authorization"}}},
 		{Path: "cubbyhole/", Type: "cubbyhole", Description: "per-token private secret storage", Local: true},
 		{Path: "auth/token/", Type: TokenType, Description: "token based credentials", Settings: Settings{TokenType: "default-service"}},
 	} {
-		e.NS = store.RootNamespace
+		e.NS = ns
 		if ok, err := store.Exists(tx, e.key()); err != nil || ok {
 			return err
 		}
@@ -56,7 +57,36 @@ func insert(tx store.Txn, random io.Reader, e *Entry) error {
 	if e.UUID, err = wire.NewUUID(random); err != nil {
 		return err
 	}
+	if err := tx.Put(placeKey(id), []byte(store.Uint64Part(uint64(e.NS)))); err != nil {
+		return err
+	}
 	return store.PutJSON(tx, e.key(), e)
+}
+
+// placeKey is the row that tells in which namespace a mount is, and endingKey
+// the same of one whose disabling is not finished.
+func placeKey(id store.MountID) store.Key {
+	return store.NewKey(store.RootNamespace, store.System, store.KindMountPlace, "at", store.Uint64Part(uint64(id)))
+}
+
+func endingKey(id store.MountID) store.Key { return endingRoot().Append(store.Uint64Part(uint64(id))) }
+
+func endingRoot() store.Key {
+	return store.NewKey(store.RootNamespace, store.System, store.KindMountPlace, "ending")
+}
+
+// placeOf returns the namespace of a mount; [store.ErrNotFound] if there is no
+// such mount.
+func placeOf(r store.Reader, id store.MountID) (store.NamespaceID, error) {
+	b, err := r.Get(placeKey(id))
+	if err != nil {
+		return 0, err
+	}
+	ns, ok := store.ParseUint64Part(string(b))
+	if !ok {
+		return 0, errors.New("decoding the place of a mount: malformed")
+	}
+	return store.NamespaceID(ns), nil
 }
 
 // nextID counts mounts over the whole cluster; an id is never used again.
@@ -164,10 +194,26 @@ func checkPath(path string) error {
 	return nil
 }
 
-// free reports with an error that a path is taken by a mount at, above or
-// below it.
-func free(tx store.Txn, ns store.NamespaceID, path string) error {
+// free reports with an error that a path is taken: by a mount at, above or below
+// it, or by a namespace above it.
+func free(tx store.Reader, ns store.NamespaceID, path string) error {
 	segs := strings.Split(strings.TrimSuffix(path, "/"), "/")
+	if taken, err := namespace.Taken(tx, ns, segs[0]); err != nil {
+		return err
+	} else if taken {
+		return fault.Newf(fault.Invalid, "path is already in use at %s/, which is a namespace", segs[0])
+	}
+	return untaken(tx, ns, segs)
+}
+
+// Free reports with an error that a mount is where a namespace of a name would
+// be, or below.
+func Free(r store.Reader, ns store.NamespaceID, name string) error {
+	return untaken(r, ns, []string{name})
+}
+
+// untaken reports with an error that a mount is at, above or below a path.
+func untaken(tx store.Reader, ns store.NamespaceID, segs []string) error {
 	for i := 1; i <= len(segs); i++ {
 		at := strings.Join(segs[:i], "/") + "/"
 		if ok, err := store.Exists(tx, pathKey(ns, at)); err != nil {
@@ -176,7 +222,7 @@ func free(tx store.Txn, ns store.NamespaceID, path string) error {
 			return fault.Newf(fault.Invalid, "path is already in use at %s", at)
 		}
 	}
-	below := store.Under(pathKey(ns, path))
+	below := store.Under(pathKey(ns, strings.Join(segs, "/")))
 	below.Limit = 1
 	for e, err := range tx.Scan(below) {
 		if err != nil {
@@ -195,7 +241,7 @@ func free(tx store.Txn, ns store.NamespaceID, path string) error {
 func (t *Table) at(ns store.NamespaceID, path string) *Mounted {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	return t.byPath[ns][path]
+	return t.pathsLocked(ns)[path]
 }
 
 // Disable ends everything a mount has granted, then removes it and its data.
@@ -238,6 +284,9 @@ func (t *Table) taint(ctx context.Context, e *Entry) (there bool, err error) {
 			return err
 		}
 		cur.Tainted = true
+		if err := tx.Put(endingKey(cur.ID), []byte(store.Uint64Part(uint64(cur.NS)))); err != nil {
+			return err
+		}
 		return store.PutJSON(tx, cur.key(), cur)
 	})
 	return there, err
@@ -297,7 +346,12 @@ func (t *Table) finish(ctx context.Context, m *Mounted) error {
 		if err := t.Forget(tx, e); err != nil {
 			return err
 		}
-		return tx.Delete(e.key())
+		for _, key := range []store.Key{placeKey(e.ID), endingKey(e.ID), e.key()} {
+			if err := tx.Delete(key); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	return err
 }
@@ -334,8 +388,12 @@ func (t *Table) wipe(ctx context.Context, e *Entry) (more bool, err error) {
 // returns when all are gone or ctx ends.
 func (t *Table) Resume(ctx context.Context) error {
 	for delay := time.Second; ; delay = min(2*delay, time.Minute) {
-		left := false
-		for _, m := range t.tainted() {
+		mounts, err := t.tainted(ctx)
+		if err != nil {
+			t.Log.Warn("looking for mounts to disable", "error", err)
+		}
+		left := err != nil
+		for _, m := range mounts {
 			if err := t.finish(ctx, m); err != nil {
 				left = true
 				t.Log.Warn("finishing to disable a mount", "mount", m.Entry().Path, "error", err)
@@ -352,16 +410,26 @@ func (t *Table) Resume(ctx context.Context) error {
 	}
 }
 
-func (t *Table) tainted() []*Mounted {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
+// tainted returns the mounts whose disabling is not finished.
+func (t *Table) tainted(ctx context.Context) ([]*Mounted, error) {
+	var ids []string
+	err := t.Store.View(ctx, func(r store.Reader) (err error) {
+		ids, err = store.Children(r, endingRoot(), "", 0)
+		return err
+	})
 	var list []*Mounted
-	for _, m := range t.byID {
-		if m.entry.Load().Tainted {
-			list = append(list, m)
+	for _, part := range ids {
+		id, _ := store.ParseUint64Part(part)
+		m, err := t.ByID(ctx, store.MountID(id))
+		if errors.Is(err, fault.NotFound) {
+			continue
 		}
+		if err != nil {
+			return list, err
+		}
+		list = append(list, m)
 	}
-	return list
+	return list, err
 }
 
 // Move gives a mount another path. What it has granted is revoked first: ids of

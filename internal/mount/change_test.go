@@ -207,7 +207,7 @@ func TestAMovedMountIsNeverMissing(t *testing.T) {
 	go func() {
 		n := 0
 		for ctx.Err() == nil {
-			if _, err := w.ByID(id); err != nil {
+			if _, err := w.ByID(t.Context(), id); err != nil {
 				n++
 			}
 		}

@@ -45,6 +45,9 @@ func (e *Entry) answer() *answer {
 	}
 	if builtin(e) {
 		a.DeprecationStatus = ""
+		if e.NS != store.RootNamespace {
+			a.Type = "ns_" + a.Type // as clients know them
+		}
 	} else if a.Options == nil {
 		a.Options = map[string]string{}
 	}

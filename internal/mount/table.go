@@ -65,14 +65,21 @@ type Table struct {
 	kinds map[string]*kind
 
 	mu     sync.RWMutex
-	byPath map[store.NamespaceID]map[string]*Mounted // guarded by mu
-	byID   map[store.MountID]*Mounted                // guarded by mu
-	// touched are the rows of which the change feed has told while all are being
-	// read; nil at other times. Guarded by mu.
-	touched map[store.Key]bool
-	stop    func()
+	spaces map[store.NamespaceID]*space // guarded by mu: those that were asked for
+	byID   map[store.MountID]*Mounted   // guarded by mu
+	stop   func()
 
+	opening sync.Mutex     // held by the one who reads a namespace's mounts
 	closing sync.WaitGroup // instances of dropped mounts that are being closed
+}
+
+// space is the mounts of one namespace; Table.mu guards it.
+type space struct {
+	loaded bool
+	byPath map[string]*Mounted
+	// touched are the rows of which the change feed has told while all are being
+	// read; nil at other times.
+	touched map[store.Key]bool
 }
 
 // kind is a type with its compiled routes.
@@ -85,9 +92,10 @@ type kind struct {
 	versions  map[string]*kind
 }
 
-// New opens the noun over an initialised store.
+// New opens the noun over an initialised store. The root namespace's mounts are
+// read now, those of another when it is first needed.
 func New(ctx context.Context, c Config) (*Table, error) {
-	t := &Table{Config: c, kinds: map[string]*kind{}, byPath: map[store.NamespaceID]map[string]*Mounted{}, byID: map[store.MountID]*Mounted{}}
+	t := &Table{Config: c, kinds: map[string]*kind{}, spaces: map[store.NamespaceID]*space{}, byID: map[store.MountID]*Mounted{}}
 	for i := range c.Engines {
 		e := &c.Engines[i]
 		k, err := engineKind(e)
@@ -104,7 +112,7 @@ func New(ctx context.Context, c Config) (*Table, error) {
 		t.kinds[authPrefix+m.Name] = &kind{name: m.Name, table: table, make: m.New, singleton: m.Singleton, lockout: m.Lockout}
 	}
 	t.stop = c.Store.Watch(t.watch)
-	return t, t.load(ctx)
+	return t, t.Open(ctx, store.RootNamespace)
 }
 
 func engineKind(e *engine.Type) (*kind, error) {
@@ -136,16 +144,43 @@ func (t *Table) Close() {
 	t.closing.Wait()
 }
 
-// load reads all mounts. What the change feed says of a mount meanwhile is newer
-// than what is read.
-func (t *Table) load(ctx context.Context) error {
+// Open reads the mounts of a namespace if that was not done yet. The other
+// methods know of no mounts in a namespace that was never opened, but for those
+// that find a mount by its id.
+func (t *Table) Open(ctx context.Context, ns store.NamespaceID) error {
+	if t.opened(ns) {
+		return nil
+	}
+	t.opening.Lock()
+	defer t.opening.Unlock()
+	if t.opened(ns) {
+		return nil // another call was faster
+	}
+	return t.load(ctx, ns)
+}
+
+func (t *Table) opened(ns store.NamespaceID) bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	sp := t.spaces[ns]
+	return sp != nil && sp.loaded
+}
+
+// load reads a namespace's mounts. What the change feed says of a mount
+// meanwhile is newer than what is read.
+func (t *Table) load(ctx context.Context, ns store.NamespaceID) error {
 	t.mu.Lock()
-	t.touched = map[store.Key]bool{}
+	sp := t.spaces[ns]
+	if sp == nil {
+		sp = &space{byPath: map[string]*Mounted{}}
+		t.spaces[ns] = sp
+	}
+	sp.touched = map[store.Key]bool{}
 	t.mu.Unlock()
 	var rows []store.Entry
 	err := t.Store.View(ctx, func(r store.Reader) error {
 		rows = nil
-		for e, err := range r.Scan(store.Under(store.NewKey(store.RootNamespace, store.System, store.KindMount))) {
+		for e, err := range r.Scan(store.Under(store.NewKey(ns, store.System, store.KindMount))) {
 			if err != nil {
 				return err
 			}
@@ -155,8 +190,8 @@ func (t *Table) load(ctx context.Context) error {
 	})
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	touched := t.touched
-	t.touched = nil
+	touched := sp.touched
+	sp.touched = nil
 	if err != nil {
 		return err
 	}
@@ -165,26 +200,25 @@ func (t *Table) load(ctx context.Context) error {
 		if touched[row.Key] {
 			continue
 		}
-		id, err := t.setLocked(row.Value)
+		id, err := t.setLocked(sp, row.Value)
 		if err != nil {
 			return err
 		}
 		fresh[id] = true
 	}
-	for id, m := range t.byID {
-		if !fresh[id] && !touched[m.entry.Load().key()] {
-			t.dropLocked(m)
+	for _, m := range sp.byPath {
+		if e := m.entry.Load(); !fresh[e.ID] && !touched[e.key()] {
+			t.dropLocked(sp, m)
 		}
 	}
+	sp.loaded = true
 	return nil
 }
 
 // watch follows the change feed.
 func (t *Table) watch(c store.Commit) {
 	if c.Reset {
-		if err := t.load(context.Background()); err != nil { // no request stands behind a reset
-			t.Log.Error("reading mounts after a reset", "error", err)
-		}
+		t.reset()
 		return
 	}
 	// What is set comes first: a move removes one row and sets another, and the
@@ -201,21 +235,37 @@ func (t *Table) watch(c store.Commit) {
 	}
 }
 
-// follow takes over the change of one row.
+// reset reads again what was read before the whole state was replaced.
+func (t *Table) reset() {
+	t.mu.RLock()
+	known := slices.Collect(maps.Keys(t.spaces))
+	t.mu.RUnlock()
+	for _, ns := range known {
+		if err := t.load(context.Background(), ns); err != nil { // no request stands behind a reset
+			t.Log.Error("reading mounts after a reset", "namespace", ns, "error", err)
+		}
+	}
+}
+
+// follow takes over the change of one row, in a namespace that was asked for.
 func (t *Table) follow(ch *store.Change) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.touched != nil {
-		t.touched[ch.Key] = true
+	sp := t.spaces[ch.Key.Namespace()]
+	if sp == nil {
+		return
+	}
+	if sp.touched != nil {
+		sp.touched[ch.Key] = true
 	}
 	if ch.Value == nil {
-		t.removeLocked(ch.Key)
-	} else if _, err := t.setLocked(ch.Value); err != nil {
+		t.removeLocked(sp, ch.Key)
+	} else if _, err := t.setLocked(sp, ch.Value); err != nil {
 		t.Log.Error("reading a mount", "error", err)
 	}
 }
 
-func (t *Table) setLocked(value []byte) (store.MountID, error) {
+func (t *Table) setLocked(sp *space, value []byte) (store.MountID, error) {
 	e := new(Entry)
 	if err := json.Unmarshal(value, e); err != nil {
 		return 0, errors.New("decoding a mount: malformed")
@@ -224,35 +274,30 @@ func (t *Table) setLocked(value []byte) (store.MountID, error) {
 	if m == nil {
 		m = &Mounted{table: t}
 		t.byID[e.ID] = m
-	} else if old := m.entry.Load(); old.Path != e.Path && t.byPath[e.NS][old.Path] == m {
-		delete(t.byPath[e.NS], old.Path)
+	} else if old := m.entry.Load(); old.Path != e.Path && sp.byPath[old.Path] == m {
+		delete(sp.byPath, old.Path)
 	}
 	m.set(e, t.kindOf(e))
-	paths := t.byPath[e.NS]
-	if paths == nil {
-		paths = map[string]*Mounted{}
-		t.byPath[e.NS] = paths
-	}
-	paths[e.Path] = m
+	sp.byPath[e.Path] = m
 	return e.ID, nil
 }
 
-func (t *Table) removeLocked(k store.Key) {
+func (t *Table) removeLocked(sp *space, k store.Key) {
 	parts, err := k.Parts()
 	if err != nil {
 		return
 	}
 	path := strings.Join(parts, "/") + "/"
 	// Only a mount that still claims this path goes, not one that was moved.
-	if m := t.byPath[k.Namespace()][path]; m != nil && m.entry.Load().Path == path {
-		t.dropLocked(m)
+	if m := sp.byPath[path]; m != nil && m.entry.Load().Path == path {
+		t.dropLocked(sp, m)
 	}
 }
 
-func (t *Table) dropLocked(m *Mounted) {
+func (t *Table) dropLocked(sp *space, m *Mounted) {
 	e := m.entry.Load()
-	if t.byPath[e.NS][e.Path] == m {
-		delete(t.byPath[e.NS], e.Path)
+	if sp.byPath[e.Path] == m {
+		delete(sp.byPath, e.Path)
 	}
 	delete(t.byID, e.ID)
 	m.gone.Store(true)
@@ -281,7 +326,7 @@ func (t *Table) kindOf(e *Entry) *kind {
 func (t *Table) Resolve(ns store.NamespaceID, path string) (m *Mounted, rest string, ok bool) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	paths := t.byPath[ns]
+	paths := t.pathsLocked(ns)
 	for i := 0; i < len(path); i++ {
 		if path[i] != '/' {
 			continue
@@ -298,21 +343,51 @@ func (t *Table) Resolve(ns store.NamespaceID, path string) (m *Mounted, rest str
 
 var errNoMount = fault.New(fault.NotFound, "no such mount")
 
+// pathsLocked are the mounts of a namespace by path, nil if it was not opened.
+func (t *Table) pathsLocked(ns store.NamespaceID) map[string]*Mounted {
+	if sp := t.spaces[ns]; sp != nil {
+		return sp.byPath
+	}
+	return nil
+}
+
 // ByID returns the mount with an id; [fault.NotFound] if there is none.
-func (t *Table) ByID(id store.MountID) (*Mounted, error) {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	if m := t.byID[id]; m != nil {
+func (t *Table) ByID(ctx context.Context, id store.MountID) (*Mounted, error) {
+	if m := t.known(id); m != nil {
+		return m, nil
+	}
+	var ns store.NamespaceID
+	err := t.Store.View(ctx, func(r store.Reader) (err error) {
+		ns, err = placeOf(r, id)
+		return err
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, errNoMount
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := t.Open(ctx, ns); err != nil {
+		return nil, err
+	}
+	if m := t.known(id); m != nil {
 		return m, nil
 	}
 	return nil, errNoMount
 }
 
-// ByAccessor returns the mount with an accessor, also one being disabled.
-func (t *Table) ByAccessor(accessor string) (*Mounted, error) {
+func (t *Table) known(id store.MountID) *Mounted {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	for _, m := range t.byID {
+	return t.byID[id]
+}
+
+// ByAccessor returns the mount of a namespace with an accessor, also one being
+// disabled. Accessors are told apart within a namespace only.
+func (t *Table) ByAccessor(ns store.NamespaceID, accessor string) (*Mounted, error) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for _, m := range t.pathsLocked(ns) {
 		if m.entry.Load().Accessor == accessor {
 			return m, nil
 		}
@@ -325,7 +400,7 @@ func (t *Table) all(ns store.NamespaceID, auth bool) []*Mounted {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	var list []*Mounted
-	for _, m := range t.byPath[ns] {
+	for _, m := range t.pathsLocked(ns) {
 		if e := m.entry.Load(); e.Auth() == auth && !e.Tainted {
 			list = append(list, m)
 		}
@@ -343,7 +418,10 @@ func (t *Table) At(ns store.NamespaceID, path string) *Mounted { return t.at(ns,
 
 // Fire calls the instance of a mount for a timer that has come due.
 func (t *Table) Fire(ctx context.Context, id store.MountID, name string) error {
-	m, err := t.ByID(id)
+	m, err := t.ByID(ctx, id)
+	if err != nil && !errors.Is(err, fault.NotFound) {
+		return err
+	}
 	if err != nil {
 		return nil //nolint:nilerr // the mount is gone and its timers with it
 	}
@@ -359,8 +437,8 @@ func (t *Table) Fire(ctx context.Context, id store.MountID, name string) error {
 }
 
 // Instance returns the instance at a mount, for leases and renewals.
-func (t *Table) Instance(_ context.Context, id store.MountID) (any, route.Mount, error) {
-	m, err := t.ByID(id)
+func (t *Table) Instance(ctx context.Context, id store.MountID) (any, route.Mount, error) {
+	m, err := t.ByID(ctx, id)
 	if err != nil {
 		return nil, route.Mount{}, err
 	}

@@ -161,7 +161,7 @@ func TestNamesOfMountsAreTheirOwn(t *testing.T) {
 	}
 	for _, m := range w.All(store.RootNamespace) {
 		note(m)
-		if by, err := w.ByAccessor(m.Entry().Accessor); err != nil || by != m {
+		if by, err := w.ByAccessor(store.RootNamespace, m.Entry().Accessor); err != nil || by != m {
 			t.Errorf("accessor of %s finds %v, %v", m.Entry().Path, by, err)
 		}
 	}

@@ -96,7 +96,7 @@ var limits = mount.Limits{DefaultTTL: 32 * day, MaxTTL: 32 * day}
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t, db: mem.New(), clock: clock.NewFake(time.Time{}), leases: &leases{}}
-	w.update(func(tx store.Txn) error { return mount.Init(tx, rand.Reader) })
+	w.update(func(tx store.Txn) error { return mount.Init(tx, rand.Reader, store.RootNamespace) })
 	w.Table = w.another()
 	return w
 }

@@ -3,6 +3,7 @@ package policy
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/cofferhq/coffer/internal/fault"
 	"github.com/cofferhq/coffer/internal/route"
@@ -13,7 +14,7 @@ func (s *Store) capabilitiesSelf(ctx context.Context, c *route.Call, in selfPath
 	if err != nil {
 		return nil, err
 	}
-	return in.answer(acl)
+	return in.answer(acl, c.Caller.Prefix)
 }
 
 func (s *Store) capabilities(ctx context.Context, c *route.Call, in tokenPathsRequest) (capabilitiesAnswer, error) {
@@ -45,16 +46,16 @@ func (s *Store) capabilitiesOf(ctx context.Context, in pathsRequest, holder Hold
 	if err != nil {
 		return nil, err
 	}
-	return in.answer(acl)
+	return in.answer(acl, holder.Prefix)
 }
 
-func (in *pathsRequest) answer(acl *ACL) (capabilitiesAnswer, error) {
+func (in *pathsRequest) answer(acl *ACL, prefix string) (capabilitiesAnswer, error) {
 	if len(in.Paths) == 0 || slices.Contains(in.Paths, "") {
 		return nil, fault.New(fault.Invalid, `the parameter "paths" must name at least one path, and none that is empty`)
 	}
 	out := make(capabilitiesAnswer, len(in.Paths)+1)
 	for _, path := range in.Paths {
-		out[path] = acl.Capabilities(path)
+		out[path] = acl.Capabilities(prefix + path)
 	}
 	if len(in.Paths) == 1 {
 		out["capabilities"] = out[in.Paths[0]]
@@ -69,6 +70,10 @@ func (s *Store) resultantACL(ctx context.Context, c *route.Call, _ noInput) (res
 	}
 	out := resultantAnswer{Root: acl.Root(), ExactPaths: map[string]resultantGranted{}, GlobPaths: map[string]resultantGranted{}}
 	for _, g := range acl.Grants() {
+		var ok bool
+		if g.Path, ok = below(g.Path, g.Glob && strings.HasSuffix(g.Pattern, "*"), c.Caller.Prefix); !ok {
+			continue // it grants elsewhere
+		}
 		paths := out.ExactPaths
 		if g.Glob {
 			paths = out.GlobPaths

@@ -24,6 +24,9 @@ type Holder struct {
 	Policies []string
 	// Identity is nil for a token without an entity.
 	Identity *Identity
+	// Prefix stands before a path of the call's namespace when the policies
+	// judge it; "" in the token's own.
+	Prefix string
 }
 
 // Tokens looks up the tokens that the capabilities endpoints are asked about.
@@ -44,7 +47,7 @@ type Config struct {
 	// Tokens finds other tokens than the caller's.
 	Tokens Tokens
 	// Caller returns the holder that makes a call. If it is nil, that is the
-	// call's policies, in its namespace and without an identity.
+	// caller's policies, in the caller's namespace and without an identity.
 	Caller func(ctx context.Context, c *route.Call) (Holder, error)
 }
 
@@ -218,7 +221,7 @@ func (s *Store) callerACL(ctx context.Context, c *route.Call) (*ACL, error) {
 	if c.Caller.Root {
 		return s.ACL(ctx, store.RootNamespace, []string{RootName}, nil)
 	}
-	holder := Holder{Namespace: c.Namespace.ID, Policies: c.Caller.Policies}
+	holder := Holder{Namespace: c.Caller.Namespace, Policies: c.Caller.Policies}
 	if s.Caller != nil {
 		var err error
 		if holder, err = s.Caller(ctx, c); err != nil {

@@ -446,7 +446,7 @@ func TestCacheIsBounded(t *testing.T) {
 func TestCallerWithoutHook(t *testing.T) {
 	s, _ := disturbed(t)
 	s.put("p", grantA)
-	s.caller = route.Caller{Policies: []string{"p"}}
+	s.caller = route.Caller{Namespace: rootNS, Policies: []string{"p"}}
 	s.run([]step{{write, "capabilities-self", fields{"paths": "a"}, 200, `{"a": ["read"], "capabilities": ["read"]}`}})
 }
 

@@ -35,3 +35,21 @@ func meets(pattern, prefix string) bool {
 		pattern, prefix = prest, wrest
 	}
 }
+
+// below returns what is left of a pattern, without a last "*", below a prefix
+// that ends with a slash or is empty; false if the pattern matches nothing there.
+// open says that the pattern has a last "*".
+func below(pattern string, open bool, prefix string) (rest string, ok bool) {
+	for prefix != "" {
+		p, prest, more := strings.Cut(pattern, "/")
+		w, wrest, _ := strings.Cut(prefix, "/")
+		switch {
+		case !more:
+			return "", open && (p == "+" || strings.HasPrefix(w, p))
+		case p != "+" && p != w:
+			return "", false
+		}
+		pattern, prefix = prest, wrest
+	}
+	return pattern, true
+}

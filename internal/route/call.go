@@ -45,6 +45,11 @@ type Caller struct {
 	Accessor    string
 	DisplayName string
 	EntityID    string
+	// Namespace is that of the token: the call's, or one above it. Prefix is
+	// the path of the call's namespace as seen from there, which stands before
+	// a path when the token's policies judge it; "" in the token's own.
+	Namespace store.NamespaceID
+	Prefix    string
 	// Policies are all that apply, sorted.
 	Policies []string
 	// Root says that the root policy is among them.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/cofferhq/coffer/internal/fault"
@@ -86,6 +87,10 @@ func Flat() Option { return option(func(e *Endpoint) { e.Flat = true }) }
 // RootOnly refuses the endpoint in every namespace but the root.
 func RootOnly() Option { return option(func(e *Endpoint) { e.RootOnly = true }) }
 
+// Own declares that the endpoint looks after the caller's own token, so that a
+// request in a namespace above the token's is served in the token's.
+func Own() Option { return option(func(e *Endpoint) { e.Own = true }) }
+
 // Hidden leaves the endpoint out of OpenAPI and the reference documentation:
 // an older spelling of another one.
 func Hidden() Option { return option(func(e *Endpoint) { e.Hidden = true }) }
@@ -126,6 +131,7 @@ type Endpoint struct {
 	Effect   bool
 	Flat     bool
 	RootOnly bool
+	Own      bool
 	Hidden   bool
 	// Head says that the endpoint answers HEAD too; Opaque that its body is not
 	// JSON.
@@ -153,6 +159,17 @@ func Bind(recv any, eps []Endpoint) []Endpoint {
 		bound[i] = e
 	}
 	return bound
+}
+
+// With returns the endpoints with options applied to each.
+func With(eps []Endpoint, opts ...Option) []Endpoint {
+	out := slices.Clone(eps)
+	for i := range out {
+		for _, o := range opts {
+			o.apply(&out[i])
+		}
+	}
+	return out
 }
 
 // Handle binds the call's input and runs the handler. recv is the mount's

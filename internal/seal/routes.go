@@ -11,11 +11,13 @@ import (
 func (c *Ceremony) Routes() []route.Endpoint {
 	return route.Bind(c, slices.Concat(
 		sealRoutes(),
-		keyRoutes(),
-		rootKeyRoutes(),
-		rootTokenRoutes(),
-		rekeyRoutes(),
-		generateRootRoutes(),
+		route.With(slices.Concat(
+			keyRoutes(),
+			rootKeyRoutes(),
+			rootTokenRoutes(),
+			rekeyRoutes(),
+			generateRootRoutes(),
+		), route.RootOnly()),
 	))
 }
 
@@ -24,11 +26,11 @@ type none struct{}
 func sealRoutes() []route.Endpoint {
 	sealed := route.WhileSealed()
 	return []route.Endpoint{
-		route.Raw(route.VerbRead, "init", (*Ceremony).readInit, sealed, route.Doc{Summary: "Whether the cluster was initialised."}),
-		route.Raw(route.VerbWrite, "init", (*Ceremony).writeInit, sealed, route.Doc{Summary: "Initialise the cluster: make the keys, their shares and a root token."}),
+		route.Raw(route.VerbRead, "init", (*Ceremony).readInit, sealed, route.RootOnly(), route.Doc{Summary: "Whether the cluster was initialised."}),
+		route.Raw(route.VerbWrite, "init", (*Ceremony).writeInit, sealed, route.RootOnly(), route.Doc{Summary: "Initialise the cluster: make the keys, their shares and a root token."}),
 		route.Raw(route.VerbRead, "seal-status", (*Ceremony).readSealStatus, sealed, route.Doc{Summary: "The state of the seal."}),
-		route.Raw(route.VerbWrite, "unseal", (*Ceremony).writeUnseal, sealed, route.Doc{Summary: "Give one share, or forget those given."}),
-		route.Write("seal", (*Ceremony).writeSeal, route.Sudo(), route.OnThisNode(), route.Doc{Summary: "Seal the server."}),
+		route.Raw(route.VerbWrite, "unseal", (*Ceremony).writeUnseal, sealed, route.RootOnly(), route.Doc{Summary: "Give one share, or forget those given."}),
+		route.Write("seal", (*Ceremony).writeSeal, route.Sudo(), route.OnThisNode(), route.RootOnly(), route.Doc{Summary: "Seal the server."}),
 	}
 }
 

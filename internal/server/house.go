@@ -10,7 +10,6 @@ import (
 	"github.com/cofferhq/coffer/internal/audit"
 	"github.com/cofferhq/coffer/internal/authn"
 	"github.com/cofferhq/coffer/internal/barrier"
-	"github.com/cofferhq/coffer/internal/engine/cubbyhole"
 	"github.com/cofferhq/coffer/internal/expiry"
 	"github.com/cofferhq/coffer/internal/gate"
 	"github.com/cofferhq/coffer/internal/httpd"
@@ -18,6 +17,7 @@ import (
 	"github.com/cofferhq/coffer/internal/lease"
 	"github.com/cofferhq/coffer/internal/lockout"
 	"github.com/cofferhq/coffer/internal/mount"
+	"github.com/cofferhq/coffer/internal/namespace"
 	"github.com/cofferhq/coffer/internal/policy"
 	"github.com/cofferhq/coffer/internal/quota"
 	"github.com/cofferhq/coffer/internal/route"
@@ -31,19 +31,20 @@ import (
 // gate over them, and the tasks that run. It is built whole, or not at all, and
 // taken down whole.
 type house struct {
-	s        *Server
-	log      *slog.Logger
-	barrier  *barrier.Barrier
-	gate     *gate.Gate
-	audit    *audit.Broker
-	policies *policy.Store
-	identity *identity.Store
-	tokens   *token.Store
-	leases   *lease.Store
-	mounts   *mount.Table
-	expiry   *expiry.Scheduler
-	settings *settings.Store
-	quotas   *quota.Store
+	s          *Server
+	log        *slog.Logger
+	barrier    *barrier.Barrier
+	gate       *gate.Gate
+	audit      *audit.Broker
+	namespaces *namespace.Store
+	policies   *policy.Store
+	identity   *identity.Store
+	tokens     *token.Store
+	leases     *lease.Store
+	mounts     *mount.Table
+	expiry     *expiry.Scheduler
+	settings   *settings.Store
+	quotas     *quota.Store
 
 	stop  context.CancelFunc
 	tasks sync.WaitGroup
@@ -54,8 +55,7 @@ type house struct {
 func born(tx store.Txn, s *Server) error {
 	for _, init := range []func() error{
 		func() error { return token.Init(tx, rand.Reader) },
-		func() error { return mount.Init(tx, rand.Reader) },
-		func() error { return policy.Init(tx, store.RootNamespace, s.clock.Now()) },
+		func() error { return s.bornIn(tx, store.RootNamespace) },
 		func() error { return wrap.Init(tx, rand.Reader) },
 		func() error { return initSigningKey(tx) },
 	} {
@@ -86,6 +86,9 @@ func (h *house) open(ctx context.Context) (err error) {
 	if h.audit, err = s.newBroker(ctx, b); err != nil {
 		return err
 	}
+	h.namespaces = namespace.New(namespace.Config{
+		Store: b, Clock: s.clock, Rand: rand.Reader, Log: h.log, Born: s.bornIn, Free: mount.Free, End: h.endNamespace, Forget: quota.ForgetNamespace, Visible: h.visible,
+	})
 	if h.policies, err = policy.New(ctx, policy.Config{Store: b, Clock: s.clock, Log: h.log, Tokens: holders{h}, Caller: h.caller}); err != nil {
 		return err
 	}
@@ -133,7 +136,7 @@ func (h *house) open(ctx context.Context) (err error) {
 		expiry.Token: h.tokens, expiry.Lease: h.leases, expiry.Timer: expiry.TimerHandler(b, h.mounts.Fire),
 	})
 	h.gate = gate.New(gate.Config{
-		Store: b, Clock: s.clock, Log: h.log, Mounts: h.mounts, Tokens: h.tokens, Leases: h.leases,
+		Store: b, Clock: s.clock, Log: h.log, Namespaces: h.namespaces, Mounts: h.mounts, Tokens: h.tokens, Leases: h.leases,
 		Policies: h.policies, Identity: h.identity, Wrapping: wrapping, Audit: h.audit, Lockout: locks, Quotas: h.quotas,
 	})
 	if s.replica != nil {
@@ -165,7 +168,7 @@ func (h *house) close() {
 			h.stop()
 		}
 		h.tasks.Wait()
-		for _, noun := range []interface{ Close() }{closer(h.mounts != nil, h.mounts), closer(h.tokens != nil, h.tokens), closer(h.identity != nil, h.identity), closer(h.policies != nil, h.policies), closer(h.settings != nil, h.settings), closer(h.quotas != nil, h.quotas)} {
+		for _, noun := range []interface{ Close() }{closer(h.mounts != nil, h.mounts), closer(h.tokens != nil, h.tokens), closer(h.identity != nil, h.identity), closer(h.policies != nil, h.policies), closer(h.settings != nil, h.settings), closer(h.quotas != nil, h.quotas), closer(h.namespaces != nil, h.namespaces)} {
 			if noun != nil {
 				noun.Close()
 			}
@@ -208,46 +211,6 @@ func (h *house) method(ctx context.Context, id store.MountID) (authn.Renewer, ro
 	}
 	r, _ := instance.(authn.Renewer)
 	return r, m, nil
-}
-
-// wipe removes what goes with a token: its cubbyhole and what it wraps.
-func (h *house) wipe(tx store.Txn, handle string, _ int) (int, error) {
-	m, _, ok := h.mounts.Resolve(store.RootNamespace, "cubbyhole/")
-	if !ok {
-		return 0, nil
-	}
-	storage := m.Storage()
-	if err := cubbyhole.Wipe(storage.Confine(tx), storage, handle); err != nil {
-		return 0, err
-	}
-	return 0, wrap.Drop(tx, handle)
-}
-
-// known reports whether a public request comes with a usable token.
-func (h *house) known(ctx context.Context, c *route.Call) bool {
-	text := c.ClientToken.Reveal()
-	if text == "" {
-		return false
-	}
-	e, err := h.tokens.Authenticate(ctx, text)
-	if err != nil || e.NS != c.Namespace.ID {
-		return false
-	}
-	if len(e.BoundCIDRs) > 0 && (!c.Remote.IsValid() || !authn.InCIDRs(c.Remote, e.BoundCIDRs)) {
-		return false
-	}
-	c.Caller = e.Caller()
-	return true
-}
-
-// allowed reports whether the caller's policies grant anything under a path.
-func (h *house) allowed(ctx context.Context, c *route.Call, prefix string) bool {
-	holder, err := h.caller(ctx, c)
-	if err != nil {
-		return false
-	}
-	acl, err := h.policies.ACL(ctx, holder.Namespace, holder.Policies, holder.Identity)
-	return err == nil && acl.AllowsUnder(prefix)
 }
 
 var (

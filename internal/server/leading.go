@@ -23,7 +23,7 @@ func (h *house) leading() []task {
 	return []task{
 		{"inauguration", h.inaugurate},
 		{"expiry", h.expiry.Run},
-		{"mounts", h.mounts.Resume},
+		{"mounts", h.mounts.Resume}, {"namespaces", h.namespaces.Run},
 	}
 }
 

@@ -76,9 +76,9 @@ func initSigningKey(tx store.Txn) error {
 // lockout counts failed logins, by the limits of the mount, else those that the
 // configuration has for its type or for all.
 func (s *Server) lockout(b *barrier.Barrier, mounts *mount.Table) *lockout.Store {
-	return lockout.New(lockout.Config{Store: b, Clock: s.clock, Rand: rand.Reader, Limits: func(mountType, accessor string) lockout.Limits {
+	return lockout.New(lockout.Config{Store: b, Clock: s.clock, Rand: rand.Reader, Limits: func(ns store.NamespaceID, mountType, accessor string) lockout.Limits {
 		l := s.lockoutDefaults(mountType)
-		m, err := mounts.ByAccessor(accessor)
+		m, err := mounts.ByAccessor(ns, accessor)
 		if err != nil || m.Entry().Settings.Lockout == nil {
 			return l
 		}

@@ -17,8 +17,8 @@ import (
 // must not know it ask for it.
 
 // mountOf finds a mount by its accessor.
-func (h *house) mountOf(accessor string) (route.Mount, error) {
-	m, err := h.mounts.ByAccessor(accessor)
+func (h *house) mountOf(ns store.NamespaceID, accessor string) (route.Mount, error) {
+	m, err := h.mounts.ByAccessor(ns, accessor)
 	if err != nil {
 		return route.Mount{}, err
 	}
@@ -42,7 +42,7 @@ func (h *house) holder(ctx context.Context, ns store.NamespaceID, policies []str
 
 // caller returns who makes a call.
 func (h *house) caller(ctx context.Context, c *route.Call) (policy.Holder, error) {
-	return h.holder(ctx, c.Namespace.ID, c.Caller.Policies, c.Caller.EntityID)
+	return h.holder(ctx, c.Caller.Namespace, c.Caller.Policies, c.Caller.EntityID)
 }
 
 // valuesOf returns what the names in an engine's templates stand for.

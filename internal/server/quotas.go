@@ -2,12 +2,14 @@ package server
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 
 	"github.com/cofferhq/coffer/internal/fault"
 	"github.com/cofferhq/coffer/internal/gate"
 	"github.com/cofferhq/coffer/internal/lease"
+	"github.com/cofferhq/coffer/internal/namespace"
 	"github.com/cofferhq/coffer/internal/quota"
 	"github.com/cofferhq/coffer/internal/route"
 	"github.com/cofferhq/coffer/internal/store"
@@ -18,7 +20,7 @@ func (h *house) openQuotas(ctx context.Context) (err error) {
 	h.quotas, err = quota.New(ctx, quota.Config{
 		Store: h.barrier, Clock: h.s.clock, Log: h.log, Place: h.quotaPlace, Leases: lease.Under,
 		Mount: func(id store.MountID) (route.Mount, bool) {
-			m, err := h.mounts.ByID(id)
+			m, err := h.mounts.ByID(context.Background(), id) // quotas are put into force by the change feed, which no request stands behind
 			if err != nil {
 				return route.Mount{}, false
 			}
@@ -29,9 +31,24 @@ func (h *house) openQuotas(ctx context.Context) (err error) {
 	return err
 }
 
-// quotaPlace finds the mount that a quota's path is in.
-func (h *house) quotaPlace(_ context.Context, ns route.Namespace, path string) (quota.Place, error) {
+// quotaPlace finds the namespace that a quota's path is, or the mount that it is
+// in.
+func (h *house) quotaPlace(ctx context.Context, ns route.Namespace, path string) (quota.Place, error) {
+	if err := h.mounts.Open(ctx, ns.ID); err != nil {
+		return quota.Place{}, err
+	}
 	m, rest, ok := h.mounts.Resolve(ns.ID, path)
+	if m == nil {
+		name, below, _ := strings.Cut(path, "/")
+		switch next, err := h.namespaces.Child(ctx, ns.ID, name); {
+		case err == nil && below == "":
+			return quota.Place{Namespace: next.Path, NS: next.ID}, nil
+		case err == nil:
+			return h.quotaPlace(ctx, next.Namespace, below)
+		case !errors.Is(err, namespace.ErrMissing):
+			return quota.Place{}, err
+		}
+	}
 	if !ok {
 		return quota.Place{}, fault.Newf(fault.Invalid, "no mount at %q, nor above it", strings.TrimSuffix(path, "/"))
 	}
@@ -40,7 +57,7 @@ func (h *house) quotaPlace(_ context.Context, ns route.Namespace, path string) (
 
 // tellsRole reports whether the gate learns the role of a login at a mount.
 func (h *house) tellsRole(id store.MountID) bool {
-	m, err := h.mounts.ByID(id)
+	m, err := h.mounts.ByID(context.Background(), id) // as above
 	if err != nil || m.Routes() == nil {
 		return false
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/cofferhq/coffer/internal/lease"
 	"github.com/cofferhq/coffer/internal/lockout"
 	"github.com/cofferhq/coffer/internal/mount"
+	"github.com/cofferhq/coffer/internal/namespace"
 	"github.com/cofferhq/coffer/internal/openapi"
 	"github.com/cofferhq/coffer/internal/policy"
 	"github.com/cofferhq/coffer/internal/quota"
@@ -36,6 +37,7 @@ func (h *house) system(wrapping *wrap.Store, locks *lockout.Store) []route.Endpo
 	return slices.Concat(
 		s.ceremony.Routes(),
 		s.node.Routes(), route.Bind(s.node, cluster.Always),
+		route.Bind(h.namespaces, namespace.Routes),
 		route.Bind(h.mounts, mount.Routes),
 		route.Bind(h.leases, lease.Routes),
 		route.Bind(h.policies, policy.Routes),

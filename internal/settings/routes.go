@@ -31,6 +31,4 @@ var Routes = []route.Endpoint{
 
 	route.Raw(route.VerbRead, "internal/ui/feature-flags", (*Store).featureFlags,
 		route.Doc{Summary: "List the feature flags of the web interface. There are none."}),
-	route.Read("internal/ui/namespaces", (*Store).namespaces, route.Public(),
-		route.Doc{Summary: "List the namespaces below this one, for the web interface."}),
 }

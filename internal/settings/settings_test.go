@@ -256,9 +256,6 @@ func TestFactsForTheWebInterface(t *testing.T) {
 	if got := string(f.Read("internal/ui/feature-flags").Raw.Body); got != `{"feature_flags":[]}`+"\n" {
 		t.Errorf("feature flags: %s", got)
 	}
-	if got := string(f.Read("internal/ui/namespaces").Data); got != "{}" {
-		t.Errorf("namespaces: %s", got)
-	}
 }
 
 func FuzzCORS(f *testing.F) {

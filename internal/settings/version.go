@@ -117,12 +117,3 @@ func (s *Store) reload(ctx context.Context, _ *route.Call, in reloadRequest) (ro
 func (s *Store) featureFlags(context.Context, *route.Call, noInput) (route.Bytes, error) {
 	return route.Bytes{ContentType: "application/json", Body: []byte(`{"feature_flags":[]}` + "\n")}, nil
 }
-
-// namespacesAnswer has no keys while there are no namespaces but the root.
-type namespacesAnswer struct {
-	Keys []string `json:"keys,omitempty"`
-}
-
-func (s *Store) namespaces(context.Context, *route.Call, noInput) (namespacesAnswer, error) {
-	return namespacesAnswer{}, nil
-}

@@ -10,6 +10,7 @@ const (
 	KindMount         Kind = 6  // mount: one row each, by mount id
 	KindPolicy        Kind = 7  // policy: ACL policies by name
 	KindPassword      Kind = 8  // policy: password policies by name
+	KindMountPlace    Kind = 9  // mount: mount id to namespace id
 	KindToken         Kind = 10 // token: records by token hash
 	KindAccessor      Kind = 11 // token: accessor to token hash
 	KindTokenParent   Kind = 12 // token: (parent hash, child hash)

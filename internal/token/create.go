@@ -189,7 +189,7 @@ func (s *Store) whileServing(m route.Mount, also func(store.Txn, *Entry) error) 
 func (s *Store) loginEntry(c *route.Call, id *route.Identity, tokenType string) (Entry, error) {
 	p := id.Token
 	e := Entry{
-		NS: c.Namespace.ID, Path: c.Full, Meta: id.Metadata, DisplayName: displayName(c.Mount.Path, id.DisplayName),
+		NS: c.Namespace.ID, Path: c.Full, Meta: id.Metadata, DisplayName: displayName(c.Namespace.Path, c.Mount.Path, id.DisplayName),
 		NumUses: p.NumUses, ExplicitMaxTTL: p.ExplicitMaxTTL, Period: p.Period, Renewable: !id.NoRenew, BoundCIDRs: p.BoundCIDRs,
 		Mount: c.Mount.ID, Payload: id.Payload, Type: kindOf(p.Type, tokenType), NoDefaultPolicy: p.NoDefaultPolicy,
 	}
@@ -263,9 +263,13 @@ func minSet(a, b time.Duration) time.Duration {
 	return min(a, b)
 }
 
-// displayName is the mount's name and what the method calls the user.
-func displayName(mountPath, name string) string {
-	mount := strings.ReplaceAll(strings.TrimSuffix(strings.TrimPrefix(mountPath, "auth/"), "/"), "/", "-")
+// displayName is the mount's name and what the method calls the user. Below the
+// root it is the whole path of the mount, as clients know it.
+func displayName(namespace, mountPath, name string) string {
+	if namespace == "" {
+		mountPath = strings.TrimPrefix(mountPath, "auth/")
+	}
+	mount := strings.ReplaceAll(strings.TrimSuffix(namespace+mountPath, "/"), "/", "-")
 	if name == "" {
 		return mount
 	}

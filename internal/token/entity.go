@@ -3,6 +3,7 @@ package token
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cofferhq/coffer/internal/route"
@@ -17,8 +18,12 @@ func (s *Store) entityPolicies(ctx context.Context, e *Entry) ([]string, error) 
 }
 
 // facts shows the token with its entity's policies.
-func (s *Store) facts(ctx context.Context, e *Entry, text string, now time.Time) (facts, error) {
-	f := e.facts(text, now)
+func (s *Store) facts(ctx context.Context, c *route.Call, e *Entry, text string) (facts, error) {
+	f := e.facts(text, c.Now)
+	f.NamespacePath = c.Namespace.Path
+	if e.NS != c.Namespace.ID { // the caller's own token, in a namespace below its own
+		f.NamespacePath = strings.TrimSuffix(f.NamespacePath, c.Caller.Prefix)
+	}
 	var err error
 	f.IdentityPolicies, err = s.entityPolicies(ctx, e)
 	return f, err

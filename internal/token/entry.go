@@ -85,7 +85,7 @@ func (e *Entry) ttl(now time.Time) time.Duration {
 // Caller returns what handlers may know of the token's holder.
 func (e *Entry) Caller() route.Caller {
 	c := route.Caller{
-		Token: e.Handle, Accessor: e.Accessor, DisplayName: e.DisplayName, EntityID: e.EntityID, Policies: e.Policies,
+		Token: e.Handle, Namespace: e.NS, Accessor: e.Accessor, DisplayName: e.DisplayName, EntityID: e.EntityID, Policies: e.Policies,
 		Root: e.Root(), Batch: e.Type == Batch, ExpiresAt: e.Expires, Metadata: e.Meta, CubbyholeID: e.Handle,
 	}
 	if c.Batch {

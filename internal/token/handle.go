@@ -45,7 +45,7 @@ func (s *Store) lookup(ctx context.Context, c *route.Call, in tokenRequest) (fac
 	if err != nil {
 		return facts{}, err
 	}
-	return s.facts(ctx, e, in.Token, c.Now)
+	return s.facts(ctx, c, e, in.Token)
 }
 
 func (s *Store) lookupSelf(ctx context.Context, c *route.Call, _ noInput) (facts, error) {
@@ -54,7 +54,7 @@ func (s *Store) lookupSelf(ctx context.Context, c *route.Call, _ noInput) (facts
 	if err != nil {
 		return facts{}, err
 	}
-	return s.facts(ctx, e, text, c.Now)
+	return s.facts(ctx, c, e, text)
 }
 
 // presented returns the record of the caller's own token, also during its last
@@ -75,7 +75,7 @@ func (s *Store) lookupAccessor(ctx context.Context, c *route.Call, in accessorRe
 	if err != nil {
 		return facts{}, err
 	}
-	return s.facts(ctx, e, "", c.Now)
+	return s.facts(ctx, c, e, "")
 }
 
 func (s *Store) listAccessors(ctx context.Context, c *route.Call, _ noInput) (route.Keys, error) {

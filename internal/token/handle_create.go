@@ -12,6 +12,7 @@ import (
 	"github.com/cofferhq/coffer/internal/fault"
 	"github.com/cofferhq/coffer/internal/policy"
 	"github.com/cofferhq/coffer/internal/route"
+	"github.com/cofferhq/coffer/internal/store"
 	"github.com/cofferhq/coffer/internal/wire"
 )
 
@@ -200,7 +201,9 @@ func (b *builder) lineage() error {
 	b.orphan = b.orphan || b.in.NoParent || b.role != nil && b.role.Orphan
 	if !b.orphan {
 		b.e.Parent = []byte(b.parent.Handle)
-		b.e.EntityID = b.parent.EntityID
+		if b.parent.NS == b.e.NS {
+			b.e.EntityID = b.parent.EntityID
+		}
 	}
 	if b.in.EntityAlias != "" {
 		return fault.New(fault.Invalid, "invalid 'entity_alias': no role with 'allowed_entity_aliases' was used")
@@ -221,17 +224,14 @@ func (b *builder) policies() error {
 		return err
 	}
 	if b.role != nil && b.role.restricts() {
-		if asked, err = b.role.choose(asked, b.parent.Policies); err != nil {
+		if asked, err = b.role.choose(asked, b.inherited()); err != nil {
 			return err
 		}
 	} else if len(asked) == 0 {
-		asked = slices.Clone(b.parent.Policies)
-		if b.parent.Root() {
-			asked = []string{policy.RootName}
-		}
+		asked = b.inherited()
 	} else if !b.privileged {
 		for _, name := range asked {
-			if name != policy.DefaultName && !slices.Contains(b.parent.Policies, name) {
+			if name != policy.DefaultName && !slices.Contains(b.inherited(), name) {
 				if name == policy.RootName {
 					return errBad
 				}
@@ -259,7 +259,22 @@ func (b *builder) policies() error {
 	return nil
 }
 
+// inherited are the policies of the parent that the token may have. Those of
+// another namespace only share their names with those of this one.
+func (b *builder) inherited() []string {
+	switch {
+	case b.parent.NS != b.e.NS:
+		return nil
+	case b.parent.Root():
+		return []string{policy.RootName}
+	}
+	return slices.Clone(b.parent.Policies)
+}
+
 func (b *builder) rootPolicies(asked []string) error {
+	if b.e.NS != store.RootNamespace {
+		return fault.New(fault.Invalid, "root tokens are of the root namespace only: name policies of this namespace")
+	}
 	if !b.parent.Root() {
 		return errBad
 	}

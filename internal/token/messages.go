@@ -72,6 +72,7 @@ type facts struct {
 	IssueTime        time.Time         `json:"issue_time,omitzero"` // absent, with Renewable, for a root token that nobody has issued
 	LastRenewal      *time.Time        `json:"-"`
 	Meta             map[string]string `json:"meta"`
+	NamespacePath    string            `json:"namespace_path,omitempty"` // absent in the root
 	NumUses          int               `json:"num_uses"`
 	Orphan           bool              `json:"orphan"`
 	Path             string            `json:"path"`
@@ -133,6 +134,9 @@ func (f facts) AppendJSON(b []byte) []byte {
 	}
 	b = append(b, `,"meta":`...)
 	b = appendMeta(b, f.Meta)
+	if f.NamespacePath != "" {
+		b = wire.AppendStringMember(b, "namespace_path", f.NamespacePath)
+	}
 	b = wire.AppendIntMember(b, "num_uses", int64(f.NumUses))
 	b = wire.AppendBoolMember(b, "orphan", f.Orphan)
 	b = wire.AppendStringMember(b, "path", f.Path)

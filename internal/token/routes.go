@@ -10,18 +10,18 @@ var Routes = []route.Endpoint{
 
 	route.Read("lookup", (*Store).lookup, route.Doc{Summary: "Show a token."}),
 	route.Write("lookup", (*Store).lookup, route.Doc{Summary: "Show a token."}, route.Pure()),
-	route.Read("lookup-self", (*Store).lookupSelf, route.Doc{Summary: "Show the caller's token."}),
-	route.Write("lookup-self", (*Store).lookupSelf, route.Doc{Summary: "Show the caller's token."}, route.Pure()),
+	route.Read("lookup-self", (*Store).lookupSelf, route.Own(), route.Doc{Summary: "Show the caller's token."}),
+	route.Write("lookup-self", (*Store).lookupSelf, route.Own(), route.Doc{Summary: "Show the caller's token."}, route.Pure()),
 	route.Write("lookup-accessor", (*Store).lookupAccessor, route.Doc{Summary: "Show the token of an accessor, without its text."}, route.Pure()),
 	route.List("accessors", (*Store).listAccessors, route.Doc{Summary: "List the accessors of all tokens."}, route.Sudo()),
 
 	route.Full(route.VerbWrite, "renew", (*Store).renew, route.Doc{Summary: "Renew a token."}),
 	route.Full(route.VerbWrite, "renew/{url_token}", (*Store).renew, route.Doc{Summary: "Renew a token."}, route.Hidden()),
-	route.Full(route.VerbWrite, "renew-self", (*Store).renewSelf, route.Doc{Summary: "Renew the caller's token."}),
+	route.Full(route.VerbWrite, "renew-self", (*Store).renewSelf, route.Own(), route.Doc{Summary: "Renew the caller's token."}),
 	route.Full(route.VerbWrite, "renew-accessor", (*Store).renewAccessor, route.Doc{Summary: "Renew the token of an accessor."}),
 
 	route.Write("revoke", (*Store).revoke, route.Doc{Summary: "Revoke a token and its children."}),
-	route.Write("revoke-self", (*Store).revokeSelf, route.Doc{Summary: "Revoke the caller's token and its children."}),
+	route.Write("revoke-self", (*Store).revokeSelf, route.Own(), route.Doc{Summary: "Revoke the caller's token and its children."}),
 	route.Write("revoke-accessor", (*Store).revokeAccessor, route.Doc{Summary: "Revoke the token of an accessor and its children."}),
 	route.Write("revoke-orphan", (*Store).revokeOrphan, route.Doc{Summary: "Revoke a token and leave its children as orphans."}, route.Sudo()),
 	route.Full(route.VerbWrite, "tidy", (*Store).tidy, route.Doc{Summary: "Check the token store. Nothing needs tidying; the answer says so."}),

@@ -40,14 +40,15 @@ const (
 )
 
 var (
-	errAbsent   = fault.New(fault.NotFound, "")
-	errNoPath   = fault.New(fault.Invalid, "the path within the cubbyhole is missing")
-	errTrailing = fault.New(fault.Invalid, "cannot write to a path ending in '/'")
-	errTooLong  = fault.Newf(fault.Invalid, "a path within a cubbyhole has at most %d bytes", maxPath)
-	errNoData   = fault.New(fault.Invalid, "missing data fields")
-	errFull     = fault.Newf(fault.Invalid, "a cubbyhole holds at most %d entries; delete some first", maxEntries)
-	errBatch    = fault.New(fault.Invalid, "a batch token has no cubbyhole: cubbyhole operations are only supported by service tokens")
-	errCount    = errors.New("decoding the count of a cubbyhole: malformed")
+	errAbsent    = fault.New(fault.NotFound, "")
+	errNoPath    = fault.New(fault.Invalid, "the path within the cubbyhole is missing")
+	errTrailing  = fault.New(fault.Invalid, "cannot write to a path ending in '/'")
+	errTooLong   = fault.Newf(fault.Invalid, "a path within a cubbyhole has at most %d bytes", maxPath)
+	errNoData    = fault.New(fault.Invalid, "missing data fields")
+	errFull      = fault.Newf(fault.Invalid, "a cubbyhole holds at most %d entries; delete some first", maxEntries)
+	errBatch     = fault.New(fault.Invalid, "a batch token has no cubbyhole: cubbyhole operations are only supported by service tokens")
+	errElsewhere = fault.New(fault.Invalid, "a token's cubbyhole is in the token's own namespace")
+	errCount     = errors.New("decoding the count of a cubbyhole: malformed")
 )
 
 // Type is the mount type "cubbyhole".
@@ -108,6 +109,8 @@ func check(c *route.Call, path string) error {
 	switch {
 	case c.Caller.CubbyholeID == "":
 		return errBatch
+	case c.Caller.Prefix != "":
+		return errElsewhere
 	case len(path) > maxPath:
 		return errTooLong
 	}

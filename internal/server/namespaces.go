@@ -1,0 +1,98 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+
+	"github.com/cofferhq/coffer/internal/authn"
+	"github.com/cofferhq/coffer/internal/engine/cubbyhole"
+	"github.com/cofferhq/coffer/internal/mount"
+	"github.com/cofferhq/coffer/internal/policy"
+	"github.com/cofferhq/coffer/internal/route"
+	"github.com/cofferhq/coffer/internal/store"
+	"github.com/cofferhq/coffer/internal/wrap"
+)
+
+// What namespaces mean to several nouns at once.
+
+// bornIn writes what every namespace has.
+func (s *Server) bornIn(tx store.Txn, ns store.NamespaceID) error {
+	if err := mount.Init(tx, rand.Reader, ns); err != nil {
+		return err
+	}
+	return policy.Init(tx, ns, s.clock.Now())
+}
+
+// endNamespace ends what was granted in a namespace: its leases and tokens, in
+// the systems behind its engines too, and then its mounts.
+func (h *house) endNamespace(ctx context.Context, ns store.NamespaceID) error {
+	if err := h.leases.RevokePrefix(ctx, ns, "", false); err != nil {
+		return err
+	}
+	return h.mounts.End(ctx, ns)
+}
+
+// known reports whether a public request comes with a usable token.
+func (h *house) known(ctx context.Context, c *route.Call) bool {
+	text := c.ClientToken.Reveal()
+	if text == "" {
+		return false
+	}
+	e, err := h.tokens.Authenticate(ctx, text)
+	if err != nil {
+		return false
+	}
+	prefix := ""
+	if e.NS != c.Namespace.ID {
+		var ok bool
+		if prefix, ok, err = h.namespaces.Reach(ctx, e.NS, c.Namespace); err != nil || !ok {
+			return false
+		}
+	}
+	if len(e.BoundCIDRs) > 0 && (!c.Remote.IsValid() || !authn.InCIDRs(c.Remote, e.BoundCIDRs)) {
+		return false
+	}
+	c.Caller = e.Caller()
+	c.Caller.Prefix = prefix
+	return true
+}
+
+// allowed reports whether the caller's policies grant anything under a path.
+func (h *house) allowed(ctx context.Context, c *route.Call, path string) bool {
+	holder, err := h.caller(ctx, c)
+	if err != nil {
+		return false
+	}
+	acl, err := h.policies.ACL(ctx, holder.Namespace, holder.Policies, holder.Identity)
+	return err == nil && acl.AllowsUnder(c.Caller.Prefix+path)
+}
+
+// visible reports whether who makes a public request may do anything under a
+// path.
+func (h *house) visible(ctx context.Context, c *route.Call, path string) bool {
+	return h.known(ctx, c) && h.allowed(ctx, c, path)
+}
+
+// wipe removes what goes with a token: its cubbyhole and what it wraps.
+func (h *house) wipe(tx store.Txn, handle string, _ int) (int, error) {
+	ns, err := h.tokens.NamespaceOf(tx, handle)
+	if errors.Is(err, store.ErrNotFound) {
+		ns, err = store.RootNamespace, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	if ns != store.RootNamespace {
+		if err := h.mounts.Open(context.Background(), ns); err != nil { // no context gets into transactions
+			return 0, err
+		}
+	}
+	if m, _, ok := h.mounts.Resolve(ns, "cubbyhole/"); ok {
+		storage := m.Storage()
+		if err := cubbyhole.Wipe(storage.Confine(tx), storage, handle); err != nil {
+			return 0, err
+		}
+	}
+	return 0, wrap.Drop(tx, handle)
+}
