@@ -65,6 +65,7 @@ func (x *exchange) start(ctx context.Context) (sp *namespace.Space, err error) {
 	if x.req.located {
 		return x.g.Namespaces.ByID(ctx, x.req.Namespace.ID)
 	}
+	x.req.Namespace = namespace.Root // for the record, if there is none
 	if sp, err = x.g.Namespaces.At(ctx, strings.TrimSpace(x.req.Within)); err == nil {
 		x.req.Namespace = sp.Namespace
 	}
