@@ -21,7 +21,7 @@ const module = "github.com/cofferhq/coffer/"
 // this list. A folder ending in / stands for every package below it.
 func layers() [][]string {
 	return [][]string{
-		{"api", "internal/fault", "internal/clock", "internal/version", "internal/store/btree", "internal/seal/shamir", "internal/pgtest"},
+		{"api", "internal/fault", "internal/clock", "internal/version", "internal/store/btree", "internal/seal/shamir", "internal/pgtest", "internal/k8stest"},
 		{"internal/wire", "internal/store", "internal/config", "internal/bench"},
 		{"internal/cli", "internal/route", "internal/store/mem", "internal/store/raft", "internal/store/storetest"},
 		{"internal/barrier", "internal/engine", "internal/envelope", "internal/namespace", "internal/openapi", "internal/replica"},
@@ -186,7 +186,8 @@ func TestEnginesAndMethodsKnowOnlyTheirContract(t *testing.T) {
 func TestHTTPStaysAtTheEdge(t *testing.T) {
 	edge := []string{
 		"api", "internal/httpd", "internal/server", "internal/server/servertest", "internal/cli",
-		"internal/backup", // a client of object stores
+		"internal/backup",  // a client of object stores
+		"internal/k8stest", // a server for tests
 	}
 	for _, f := range sources(t) {
 		if f.test || slices.Contains(edge, f.pkg) || strings.HasPrefix(f.pkg, "cmd/") {
@@ -218,7 +219,7 @@ func TestTimeComesFromTheClock(t *testing.T) {
 
 // outsideTheServer reports whether a package runs in clients and tests only.
 func outsideTheServer(pkg string) bool {
-	return pkg == "api" || pkg == "internal/pgtest" || strings.HasPrefix(pkg, "cmd/")
+	return pkg == "api" || pkg == "internal/pgtest" || pkg == "internal/k8stest" || strings.HasPrefix(pkg, "cmd/")
 }
 
 func TestNothingRunsBeforeMain(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"github.com/cofferhq/coffer/internal/authn"
 	"github.com/cofferhq/coffer/internal/authn/approle"
 	"github.com/cofferhq/coffer/internal/authn/jwt"
+	"github.com/cofferhq/coffer/internal/authn/kubernetes"
 	"github.com/cofferhq/coffer/internal/authn/userpass"
 	"github.com/cofferhq/coffer/internal/engine"
 	"github.com/cofferhq/coffer/internal/engine/cubbyhole"
@@ -40,5 +41,6 @@ func methods() []authn.Type {
 		approle.Type,
 		jwt.Type,
 		jwt.OIDCType,
+		kubernetes.Type,
 	}
 }
