@@ -14,6 +14,8 @@ import (
 	"github.com/cofferhq/coffer/internal/engine/database"
 	"github.com/cofferhq/coffer/internal/engine/database/postgres"
 	"github.com/cofferhq/coffer/internal/engine/kv"
+	"github.com/cofferhq/coffer/internal/engine/ssh"
+	"github.com/cofferhq/coffer/internal/engine/totp"
 	"github.com/cofferhq/coffer/internal/engine/transit"
 	"github.com/cofferhq/coffer/internal/route"
 	"github.com/cofferhq/coffer/internal/tools"
@@ -30,6 +32,8 @@ func engines() []engine.Type {
 		kv.Type,
 		cubbyhole.Type,
 		database.Type(postgres.Driver()),
+		ssh.Type,
+		totp.Type,
 		transit.Type(route.Bind(tools.New(rand.Reader), tools.Routes(""))),
 	}
 }

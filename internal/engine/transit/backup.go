@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 
+	"github.com/cofferhq/coffer/internal/engine"
 	"github.com/cofferhq/coffer/internal/fault"
 	"github.com/cofferhq/coffer/internal/route"
 	"github.com/cofferhq/coffer/internal/store"
@@ -84,7 +85,7 @@ func (e *Engine) restoreKey(ctx context.Context, c *route.Call, in restoreReques
 	if in.Name != "" {
 		name = in.Name
 	}
-	if err := checkName(name); err != nil {
+	if err := engine.CheckName(name); err != nil {
 		return route.None{}, err
 	}
 	b.Key.ID = rand.Text() // so that nothing of another key of that name is met

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cofferhq/coffer/internal/engine"
 	"github.com/cofferhq/coffer/internal/engine/transit/material"
 	"github.com/cofferhq/coffer/internal/fault"
 	"github.com/cofferhq/coffer/internal/store"
@@ -109,7 +110,7 @@ func (e *Engine) load(ctx context.Context, name string) (*key, error) {
 	if k != nil {
 		return k, nil
 	}
-	if err := checkName(name); err != nil {
+	if err := engine.CheckName(name); err != nil {
 		return nil, err
 	}
 	k = &key{name: name, versions: map[int]*version{}}

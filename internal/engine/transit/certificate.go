@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 
+	"github.com/cofferhq/coffer/internal/engine"
 	"github.com/cofferhq/coffer/internal/engine/transit/material"
 	"github.com/cofferhq/coffer/internal/fault"
 	"github.com/cofferhq/coffer/internal/route"
@@ -155,7 +156,7 @@ type agreeRequest struct {
 // agreeKey makes a key of the secret that a key and another party's public key
 // agree on.
 func (e *Engine) agreeKey(ctx context.Context, c *route.Call, in agreeRequest) (*keyAnswer, error) {
-	if err := checkName(in.Name); err != nil {
+	if err := engine.CheckName(in.Name); err != nil {
 		return nil, err
 	}
 	if in.Algorithm != "ecdh" {

@@ -85,25 +85,8 @@ var (
 	errAbsent     = fault.New(fault.NotFound, "")
 	errSoft       = fault.New(fault.Invalid, "the key is softly deleted; restore it with keys/<name>/soft-delete-restore first")
 	errNoVersion  = fault.New(fault.Invalid, "the key has no such version, or it may no longer be used")
-	errName       = fault.New(fault.Invalid, "a key's name is letters, digits, '_', '-' and '.', beginning and ending with a letter, digit or '_', at most 256 bytes")
 	errNotDerived = fault.New(fault.Invalid, "the key is derived: give the context, in base64")
 )
-
-// checkName refuses names that the field does not have.
-func checkName(name string) error {
-	word := func(c byte) bool {
-		return c == '_' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
-	}
-	if name == "" || len(name) > 256 || !word(name[0]) || !word(name[len(name)-1]) {
-		return errName
-	}
-	for i := range len(name) {
-		if c := name[i]; !word(c) && c != '-' && c != '.' {
-			return errName
-		}
-	}
-	return nil
-}
 
 type listRequest struct{}
 

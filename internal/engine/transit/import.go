@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/cofferhq/coffer/internal/engine"
 	"github.com/cofferhq/coffer/internal/engine/transit/material"
 	"github.com/cofferhq/coffer/internal/fault"
 	"github.com/cofferhq/coffer/internal/route"
@@ -114,7 +115,7 @@ type importRequest struct {
 }
 
 func (e *Engine) importKey(ctx context.Context, c *route.Call, in importRequest) (route.None, error) {
-	if err := checkName(in.Name); err != nil {
+	if err := engine.CheckName(in.Name); err != nil {
 		return route.None{}, err
 	}
 	row, t, err := in.newRow(false)

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"time"
 
+	"github.com/cofferhq/coffer/internal/engine"
 	"github.com/cofferhq/coffer/internal/engine/transit/material"
 	"github.com/cofferhq/coffer/internal/fault"
 	"github.com/cofferhq/coffer/internal/route"
@@ -72,7 +73,7 @@ func (e *Engine) createKey(ctx context.Context, c *route.Call, in createRequest)
 
 // create makes a key unless there is one of that name.
 func (e *Engine) create(ctx context.Context, c *route.Call, in *createRequest) error {
-	if err := checkName(in.Name); err != nil {
+	if err := engine.CheckName(in.Name); err != nil {
 		return err
 	}
 	row, t, err := in.newRow(in.Convergent)
