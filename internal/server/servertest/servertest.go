@@ -24,6 +24,7 @@ import (
 	"github.com/cofferhq/coffer/internal/diag"
 	"github.com/cofferhq/coffer/internal/engine"
 	"github.com/cofferhq/coffer/internal/gate"
+	"github.com/cofferhq/coffer/internal/httpd"
 	"github.com/cofferhq/coffer/internal/route"
 	"github.com/cofferhq/coffer/internal/server"
 )
@@ -116,6 +117,13 @@ func (s *Server) Stop() {
 // Gate returns the gate behind the listeners, nil while the server is sealed:
 // the way to what no request shows, such as the rows of the store.
 func (s *Server) Gate() *gate.Gate { return s.server.Gate() }
+
+// Handler returns what a listener with the default limits answers with, for
+// benchmarks of the way through the server without a connection.
+func (s *Server) Handler() http.Handler {
+	c := config.Dev(config.DevFlags{}).Listeners[0]
+	return httpd.NewListener(c, s.server, slog.New(slog.DiscardHandler), clock.System{}, &httpd.InFlight{})
+}
 
 // Always returns the endpoints that answer while the server is sealed.
 func (s *Server) Always() *route.Table { return s.server.Always() }

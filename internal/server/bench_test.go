@@ -1,0 +1,113 @@
+package server_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cofferhq/coffer/internal/server/servertest"
+)
+
+// nobody is a response writer that keeps nothing but the status.
+type nobody struct {
+	h      http.Header
+	status int
+}
+
+func (n *nobody) Header() http.Header         { return n.h }
+func (n *nobody) Write(p []byte) (int, error) { return len(p), nil }
+func (n *nobody) WriteHeader(status int)      { n.status = status }
+
+// workload is a request that a benchmark repeats.
+type workload struct {
+	name, method, path, body string
+	status                   int
+}
+
+// workloads prepares a server and returns what to ask of it, as root.
+func workloads(s *servertest.Server) []workload {
+	const secret = `{"user":"alice","password":"s3cr3t-correct-horse"}`
+	s.Must(204, "POST", "sys/mounts/kv1", map[string]any{"type": "kv", "options": map[string]string{"version": "1"}})
+	s.Must(204, "POST", "kv1/app", secret)
+	s.Must(200, "POST", "secret/data/app", `{"data":`+secret+`}`)
+	list := []workload{
+		{"kv2-read", "GET", "secret/data/app", "", 200},
+		{"kv1-read", "GET", "kv1/app", "", 200},
+		{"lookup-self", "GET", "auth/token/lookup-self", "", 200},
+		{"kv2-write", "POST", "secret/data/app%d", `{"data":` + secret + `}`, 200},
+		{"token-create", "POST", "auth/token/create", `{"policies":["default"],"ttl":"24h"}`, 200},
+	}
+	for _, kind := range []string{"service", "batch"} {
+		at := "auth/" + kind
+		s.Must(204, "POST", "sys/"+at, map[string]any{"type": "approle"})
+		s.Must(204, "POST", at+"/role/app", map[string]any{"token_policies": "default", "token_ttl": "1h", "token_type": kind})
+		role := s.Must(200, "GET", at+"/role/app/role-id", nil).Data()["role_id"]
+		secretID := s.Must(200, "POST", at+"/role/app/secret-id", "{}").Data()["secret_id"]
+		list = append(list, workload{"approle-login-" + kind, "POST", at + "/login", fmt.Sprintf(`{"role_id":%q,"secret_id":%q}`, role, secretID), 200})
+	}
+	return list
+}
+
+// BenchmarkRequest takes 32 clients' requests through everything but the
+// connection: storage on a disk, an audit file. What it reports per request is
+// the processor's time, which other processes disturb least.
+func BenchmarkRequest(b *testing.B) {
+	s := servertest.New(b, servertest.Options{Dir: b.TempDir()})
+	h := s.Handler()
+	for _, w := range workloads(s) {
+		b.Run(w.name, func(b *testing.B) {
+			var left atomic.Int64
+			left.Store(int64(b.N))
+			b.ReportAllocs()
+			b.ResetTimer()
+			began := cpu()
+			var clients sync.WaitGroup
+			for range 32 {
+				clients.Go(func() {
+					out := &nobody{h: http.Header{}}
+					for n := left.Add(-1); n >= 0; n = left.Add(-1) {
+						clear(out.h)
+						h.ServeHTTP(out, w.request(n))
+						if out.status != w.status {
+							b.Errorf("got status %d", out.status)
+							return
+						}
+					}
+				})
+			}
+			clients.Wait()
+			b.ReportMetric(float64((cpu()-began).Nanoseconds())/float64(b.N), "cpu-ns/op")
+		})
+	}
+}
+
+func (w workload) request(n int64) *http.Request {
+	path := w.path
+	if strings.Contains(path, "%d") {
+		path = fmt.Sprintf(path, n%1000)
+	}
+	var body io.Reader
+	if w.body != "" {
+		body = strings.NewReader(w.body)
+	}
+	r := httptest.NewRequest(w.method, "/v1/"+path, body)
+	r.Header["X-Vault-Token"] = []string{servertest.RootToken}
+	r.Header["Content-Type"] = []string{"application/json"}
+	return r
+}
+
+// cpu returns the processor time that this process has used.
+func cpu() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
