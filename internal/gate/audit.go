@@ -17,7 +17,7 @@ func (x *exchange) describe() {
 	*r = audit.Request{
 		ID: x.req.ID, Operation: operation(x.req.Verb, c.Create).String(), Path: x.req.Path, ClientToken: x.req.Token,
 		Namespace: audit.Namespace{ID: x.req.Namespace.UUID, Path: x.req.Namespace.Path}, RemoteAddr: addr(x.req.Remote), RemotePort: x.req.RemotePort,
-		WrapTTL: x.req.WrapTTL, Headers: x.req.AuditHeaders(), Data: c.Body.Raw,
+		WrapTTL: x.req.WrapTTL, Headers: x.g.Audit.SelectHeaders(x.headers[:0], x.req.Headers), Data: c.Body.Raw,
 	}
 	if x.mounted != nil {
 		r.Mount = x.auditMount()
@@ -32,7 +32,7 @@ func (x *exchange) describe() {
 		if x.person != nil {
 			x.auth.Policies, x.auth.IdentityPolicies = x.call.Caller.Policies, x.person.Policies()
 		}
-		x.auth.PolicyResults = x.results()
+		x.judge()
 	}
 }
 
@@ -69,19 +69,20 @@ func pairs(m map[string]string) []audit.Pair {
 	return list
 }
 
-func (x *exchange) results() *audit.PolicyResults {
-	res := &audit.PolicyResults{Allowed: x.decision.Allowed}
+// judge tells in the record which policies have decided.
+func (x *exchange) judge() {
+	x.auth.PolicyResults = &x.results
+	x.results = audit.PolicyResults{Allowed: x.decision.Allowed, GrantingPolicies: x.granting[:0]}
 	if !x.decision.Allowed {
-		return res
+		return
 	}
 	names := x.decision.Policies
 	if len(names) == 0 && x.entry.Root() {
 		names = rootPolicy
 	}
 	for _, name := range names {
-		res.GrantingPolicies = append(res.GrantingPolicies, audit.GrantingPolicy{Name: name, NamespaceID: x.req.Namespace.UUID, NamespacePath: x.req.Namespace.Path, Type: "acl"})
+		x.results.GrantingPolicies = append(x.results.GrantingPolicies, audit.GrantingPolicy{Name: name, NamespaceID: x.req.Namespace.UUID, NamespacePath: x.req.Namespace.Path, Type: "acl"})
 	}
-	return res
 }
 
 var rootPolicy = []string{"root"}
@@ -122,7 +123,8 @@ func (x *exchange) auditRequest(ctx context.Context) (audit.Pending, error) {
 // that is still on its way.
 func (x *exchange) auditResponse(ctx context.Context, pending audit.Pending, reply *route.Reply, err error) error {
 	r := x.record(audit.TypeResponse, err)
-	r.Response = x.response(reply)
+	x.describeAnswer(reply)
+	r.Response = &x.response
 	p := x.g.Audit.Begin(&r)
 	// The answer must not leave unrecorded because the client has hung up:
 	// what was done was done.
@@ -134,13 +136,15 @@ func (x *exchange) auditResponse(ctx context.Context, pending audit.Pending, rep
 	return first
 }
 
-func (x *exchange) response(reply *route.Reply) *audit.Response {
-	res := &audit.Response{Mount: x.requestRecord.Mount, Warnings: x.call.Warnings()}
+// describeAnswer fills the answer's part of the audit records.
+func (x *exchange) describeAnswer(reply *route.Reply) {
+	res := &x.response
+	*res = audit.Response{Mount: x.requestRecord.Mount, Warnings: x.call.Warnings()}
 	if x.mounted != nil {
 		_, res.NonHMACKeys = x.mounted.NonHMACKeys()
 	}
 	if reply == nil {
-		return res
+		return
 	}
 	res.Data = reply.Data
 	if reply.Enveloped != nil {
@@ -158,7 +162,6 @@ func (x *exchange) response(reply *route.Reply) *audit.Response {
 	if w := reply.Wrap; w != nil {
 		res.WrapInfo = &audit.WrapInfo{TTL: w.TTL, Token: w.Token, Accessor: w.Accessor, CreationTime: w.CreationTime, CreationPath: w.CreationPath, WrappedAccessor: w.WrappedAccessor}
 	}
-	return res
 }
 
 // refuse writes a refused request down, once, and returns the refusal, or the

@@ -41,8 +41,13 @@ type exchange struct {
 	seen     store.Index  // how far this node's copy was when the request came; of a standby
 	quota    *quota.Check // nil if no rate limit binds the request
 
+	// What the audit records are made of is part of the exchange's own memory.
 	requestRecord audit.Request
 	auth          audit.Auth
+	results       audit.PolicyResults
+	granting      [2]audit.GrantingPolicy
+	response      audit.Response
+	headers       [4]audit.Header
 }
 
 var (
@@ -186,7 +191,10 @@ func (x *exchange) header(name string) string {
 	if !x.mounted.PassesHeader(name) {
 		return ""
 	}
-	return x.req.Header(name)
+	if values := x.req.Headers(name); len(values) > 0 {
+		return values[0]
+	}
+	return ""
 }
 
 // admit authenticates and authorises. Nothing is parsed before the caller is
@@ -300,7 +308,7 @@ func (x *exchange) recognise(ctx context.Context) error {
 // conceivable reports whether some body could be allowed. If none could, the
 // body is not worth reading.
 func (x *exchange) conceivable() bool {
-	ops := []policy.Op{operation(x.req.Verb, false), operation(x.req.Verb, true)}
+	ops := [...]policy.Op{operation(x.req.Verb, false), operation(x.req.Verb, true)}
 	for _, op := range ops {
 		d := x.acl.Check(op, x.aclPath, nil, x.req.WrapTTL)
 		if d.Allowed || d.Reason == policy.ParametersRefused {
@@ -339,7 +347,7 @@ func (x *exchange) existence(ctx context.Context) error {
 
 func (x *exchange) authorize() error {
 	op := operation(x.req.Verb, x.call.Create)
-	x.decision = x.acl.Check(op, x.aclPath, params{x.call.Body}, x.req.WrapTTL)
+	x.decision = x.acl.Check(op, x.aclPath, (*params)(&x.call.Body), x.req.WrapTTL)
 	if !x.decision.Allowed {
 		return errDenied
 	}
@@ -412,18 +420,18 @@ func (x *exchange) panicked(p any) error {
 const responsePath = "cubbyhole/response"
 
 // params shows the body to policies that constrain parameters.
-type params struct{ body wire.Object }
+type params wire.Object
 
-func (p params) Names() []string {
-	names := make([]string, len(p.body.Members))
-	for i, m := range p.body.Members {
+func (p *params) Names() []string {
+	names := make([]string, len(p.Members))
+	for i, m := range p.Members {
 		names[i] = m.Name
 	}
 	return names
 }
 
-func (p params) Lookup(name string) (any, bool) {
-	raw, ok := p.body.Lookup(name)
+func (p *params) Lookup(name string) (any, bool) {
+	raw, ok := (*wire.Object)(p).Lookup(name)
 	if !ok {
 		return nil, false
 	}

@@ -228,7 +228,7 @@ func (h *house) request(v route.Verb, path, token, body string) *gate.Request {
 	h.last = wire.Hex([]byte{byte(h.n >> 8), byte(h.n)}) + "-request"
 	r := &gate.Request{
 		ID: h.last, Namespace: namespace.Root, Verb: v, Path: path, Token: token, Query: url.Values{}, Limits: wire.DefaultLimits, Remote: netip.MustParseAddr("10.0.0.1"),
-		Header: func(string) string { return "" }, AuditHeaders: func() []audit.Header { return nil },
+		Headers: func(string) []string { return nil },
 	}
 	if body != "" {
 		r.Body = func() ([]byte, error) { return []byte(body), nil }

@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/cofferhq/coffer/internal/audit"
 	"github.com/cofferhq/coffer/internal/route"
 	"github.com/cofferhq/coffer/internal/store"
 	"github.com/cofferhq/coffer/internal/wire"
@@ -33,15 +32,13 @@ type Request struct {
 	// node that follows another: there it is called again when the request is
 	// run again, and may fail with [ErrElsewhere].
 	Body func() ([]byte, error)
-	// Header returns a request header.
-	Header func(name string) string
-	// AuditHeaders returns the request headers for the audit log.
-	AuditHeaders func() []audit.Header
-	Remote       netip.Addr
-	RemotePort   int
-	TLS          *tls.ConnectionState
-	WrapTTL      time.Duration
-	WrapJWT      bool
+	// Headers returns the values of a request header.
+	Headers    func(name string) []string
+	Remote     netip.Addr
+	RemotePort int
+	TLS        *tls.ConnectionState
+	WrapTTL    time.Duration
+	WrapJWT    bool
 	// Open says that the listener lets the path be used without a token.
 	Open bool
 	// Limits are the listener's for the body.

@@ -93,14 +93,12 @@ func (l *Listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h[name] = []string{value}
 	}
 	l.customHeaders(h, "default")
-	if r.Header.Get("Origin") != "" && !l.cors(w, r) {
+	if first(r.Header, "Origin") != "" && !l.cors(w, r) {
 		return
 	}
-	id, err := wire.NewUUID(rand.Reader)
-	if err != nil {
-		l.fail(w, r, "", err)
-		return
-	}
+	var random [16]byte
+	_, _ = rand.Read(random[:]) // it never fails
+	id := wire.UUID(random)
 	if !strings.HasPrefix(r.URL.Path, "/v1/") {
 		l.fail(w, r, id, fault.New(fault.NotFound, ""))
 		return
@@ -111,16 +109,28 @@ func (l *Listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		r = r.WithContext(r.Context())
 		r.Body = http.MaxBytesReader(w, r.Body, n)
 	}
+	in := &inbound{listener: l}
+	in.flight = flying{id: id, http: r, began: l.Clock.Now()}
 	ctx := r.Context()
 	if d := l.Config.Limits.RequestDuration; d > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, d)
-		defer cancel()
+		in.deadline.start(ctx, l.Clock, in.flight.began, d)
+		defer in.deadline.finish()
+		ctx = &in.deadline
 	}
 	if l.InFlight != nil {
-		defer l.InFlight.track(id, r, l.Clock.Now())()
+		l.InFlight.add(&in.flight)
+		defer l.InFlight.remove(&in.flight)
 	}
-	l.serve(ctx, w, r, id)
+	l.serve(ctx, w, in)
+}
+
+// inbound is what the listener keeps of a request while it is answered, in one
+// piece of memory.
+type inbound struct {
+	listener *Listener
+	request  gate.Request
+	flight   flying
+	deadline deadline
 }
 
 var (
@@ -129,12 +139,14 @@ var (
 	jsonType        = []string{"application/json"}
 )
 
-func (l *Listener) serve(ctx context.Context, w http.ResponseWriter, r *http.Request, id string) {
+func (l *Listener) serve(ctx context.Context, w http.ResponseWriter, in *inbound) {
+	r, id := in.flight.http, in.flight.id
 	if r.Method == http.MethodOptions {
 		l.fail(w, r, id, fault.New(fault.Invalid, "OPTIONS is answered for cross-origin requests only"))
 		return
 	}
-	req, err := l.parseRequest(r, id)
+	req := &in.request
+	err := in.parse()
 	if err != nil {
 		l.fail(w, r, id, err)
 		return
@@ -163,13 +175,12 @@ func (l *Listener) serve(ctx context.Context, w http.ResponseWriter, r *http.Req
 		l.serveStandby(ctx, w, r, g, req)
 		return
 	}
-	began := l.Clock.Now()
 	a := g.Serve(ctx, req)
 	if a.Elsewhere { // this node is handing over; nothing has been read of the body
 		l.serveStandby(ctx, w, r, g, req)
 		return
 	}
-	l.finish(w, r, req, &a, began)
+	l.finish(w, r, req, &a, in.flight.began)
 }
 
 // finish writes the gate's answer.
@@ -335,6 +346,10 @@ func (f flusher) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// smallAnswer is the length up to which net/http finds out by itself how long an
+// answer is, and says so without allocating.
+const smallAnswer = 2048
+
 // write sends an answer. HEAD has no body.
 func (l *Listener) write(w http.ResponseWriter, r *http.Request, status int, body []byte) int {
 	h := w.Header()
@@ -343,7 +358,7 @@ func (l *Listener) write(w http.ResponseWriter, r *http.Request, status int, bod
 		w.WriteHeader(status)
 		return status
 	}
-	if len(body) > 0 {
+	if len(body) > smallAnswer {
 		h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	}
 	w.WriteHeader(status)
@@ -418,30 +433,4 @@ func (l *Listener) cors(w http.ResponseWriter, r *http.Request) bool {
 	h.Set("Access-Control-Max-Age", "300")
 	w.WriteHeader(http.StatusOK)
 	return false
-}
-
-// InFlight knows the requests that are being answered.
-type InFlight struct{ requests sync.Map }
-
-// Flight is a request that is being answered.
-type Flight struct {
-	StartTime  time.Time `json:"start_time"`
-	ClientAddr string    `json:"client_remote_address"`
-	Path       string    `json:"request_path"`
-	Method     string    `json:"request_method"`
-}
-
-func (f *InFlight) track(id string, r *http.Request, now time.Time) func() {
-	f.requests.Store(id, Flight{StartTime: now, ClientAddr: r.RemoteAddr, Path: r.URL.Path, Method: r.Method})
-	return func() { f.requests.Delete(id) }
-}
-
-// All returns the requests by id.
-func (f *InFlight) All() map[string]Flight {
-	all := map[string]Flight{}
-	f.requests.Range(func(id, flight any) bool {
-		all[id.(string)] = flight.(Flight)
-		return true
-	})
-	return all
 }

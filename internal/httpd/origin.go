@@ -59,10 +59,12 @@ var errOrigin = fault.New(fault.Invalid, "what the other node says of the client
 // parseForwarded makes the gate's request of one that another node has taken.
 func (f *Forwarded) parseForwarded(r *http.Request) (*gate.Request, error) {
 	h := r.Header
-	req, err := f.parseRequest(r, h.Get(idHeader))
-	if err != nil {
+	in := &inbound{listener: f.Listener, flight: flying{id: h.Get(idHeader), http: r}}
+	if err := in.parse(); err != nil {
 		return nil, err
 	}
+	req := &in.request
+	var err error
 	req.Remote, req.RemotePort = netip.Addr{}, 0
 	if text := h.Get(remoteHeader); text != "" {
 		ap, err := netip.ParseAddrPort(text)

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cofferhq/coffer/internal/audit"
 	"github.com/cofferhq/coffer/internal/fault"
 	"github.com/cofferhq/coffer/internal/gate"
 	"github.com/cofferhq/coffer/internal/route"
@@ -65,13 +64,22 @@ func flagOf(q url.Values, name string) (bool, error) {
 	return on, nil
 }
 
+// first is [http.Header.Get] for a name in canonical form, without the work of
+// making it so.
+func first(h http.Header, name string) string {
+	if values := h[name]; len(values) > 0 {
+		return values[0]
+	}
+	return ""
+}
+
 // tokenOf returns the client's token from its header or from a bearer
 // authorization.
 func tokenOf(h http.Header) string {
-	if t := h.Get("X-Vault-Token"); t != "" {
+	if t := first(h, "X-Vault-Token"); t != "" {
 		return strings.TrimSpace(t)
 	}
-	if rest, ok := strings.CutPrefix(h.Get("Authorization"), "Bearer "); ok {
+	if rest, ok := strings.CutPrefix(first(h, "Authorization"), "Bearer "); ok {
 		return strings.TrimSpace(rest)
 	}
 	return ""
@@ -79,7 +87,7 @@ func tokenOf(h http.Header) string {
 
 // wrapOf returns the lifetime that the client wants its answer wrapped for.
 func wrapOf(h http.Header) (time.Duration, error) {
-	text := h.Get("X-Vault-Wrap-TTL")
+	text := first(h, "X-Vault-Wrap-Ttl")
 	if text == "" {
 		return 0, nil
 	}
@@ -90,43 +98,48 @@ func wrapOf(h http.Header) (time.Duration, error) {
 	return d, nil
 }
 
-// parseRequest makes the gate's request. The body is left unread.
-func (l *Listener) parseRequest(r *http.Request, id string) (*gate.Request, error) {
+// parse makes the gate's request. The body is left unread.
+func (in *inbound) parse() error {
+	l, r := in.listener, in.flight.http
 	path, err := canonical(r.URL)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	var q url.Values
 	if r.URL.RawQuery != "" {
 		if q, err = url.ParseQuery(r.URL.RawQuery); err != nil {
-			return nil, fault.New(fault.Invalid, "the query is malformed")
+			return fault.New(fault.Invalid, "the query is malformed")
 		}
 	}
 	verb, err := verbOf(r.Method, q)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	req := &gate.Request{
-		ID: id, Within: r.Header.Get("X-Vault-Namespace"), Verb: verb, Path: path, Query: q, TLS: r.TLS, Token: tokenOf(r.Header), Header: r.Header.Get,
-		WrapJWT: strings.EqualFold(r.Header.Get("X-Vault-Wrap-Format"), "jwt"),
-		Head:    r.Method == http.MethodHead,
-		Help:    q.Get("help") != "" && verb == route.VerbRead,
+	req := &in.request
+	*req = gate.Request{
+		ID: in.flight.id, Within: first(r.Header, "X-Vault-Namespace"), Verb: verb, Path: path, Query: q, TLS: r.TLS, Token: tokenOf(r.Header), Headers: r.Header.Values,
+		WrapJWT: strings.EqualFold(first(r.Header, "X-Vault-Wrap-Format"), "jwt"),
+		Help:    len(q) > 0 && q.Get("help") != "" && verb == route.VerbRead,
 		Open:    l.opens(path), Limits: l.limits,
+		Head: r.Method == http.MethodHead,
 	}
 	if len(req.Token) > int(l.tokenLimit()) {
-		return nil, fault.New(fault.Invalid, "the token is too long")
+		return fault.New(fault.Invalid, "the token is too long")
 	}
 	if req.WrapTTL, err = wrapOf(r.Header); err != nil {
-		return nil, err
+		return err
 	}
 	if req.Remote, req.RemotePort, err = l.remote(r); err != nil {
-		return nil, err
+		return err
 	}
-	req.AuditHeaders = func() []audit.Header { return auditHeaders(r.Header) }
 	if hasBody(r) {
-		req.Body = func() ([]byte, error) { return l.readBody(r, verb) }
+		req.Body = in.body
 	}
-	return req, nil
+	return nil
+}
+
+func (in *inbound) body() ([]byte, error) {
+	return in.listener.readBody(in.flight.http, in.request.Verb)
 }
 
 func (l *Listener) tokenLimit() int64 {
@@ -142,14 +155,6 @@ func hasBody(r *http.Request) bool {
 		return r.Body != nil && r.ContentLength != 0
 	}
 	return false
-}
-
-func auditHeaders(h http.Header) []audit.Header {
-	list := make([]audit.Header, 0, len(h))
-	for name, values := range h {
-		list = append(list, audit.Header{Name: name, Values: values})
-	}
-	return list
 }
 
 // readBody reads the body within the listener's limit, and turns a form into

@@ -30,7 +30,7 @@ func (o Op) String() string {
 	if int(o) >= len(opCapabilities) {
 		return "unknown"
 	}
-	return opCapabilities[o].Names()[0]
+	return capabilityNames[bits.TrailingZeros16(uint16(opCapabilities[o]))]
 }
 
 // capability returns the capability that the operation needs, and none for a

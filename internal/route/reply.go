@@ -217,7 +217,7 @@ func replyWith(out any) (*Reply, error) {
 	case json.RawMessage:
 		r.Data = v
 	case Appender:
-		r.Data = v.AppendJSON(nil)
+		r.Data = v.AppendJSON(make([]byte, 0, appended))
 	default:
 		b, err := json.Marshal(out)
 		if err != nil {
@@ -227,6 +227,9 @@ func replyWith(out any) (*Reply, error) {
 	}
 	return r, nil
 }
+
+// appended is room enough for most outputs that encode themselves.
+const appended = 512
 
 // Handle is an output that is itself known by an accessor (a secret id), which
 // is told to whoever gets the output wrapped.

@@ -6,7 +6,6 @@ import (
 	"hash"
 	"hash/crc32"
 	"io"
-	"math/big"
 	"strings"
 	"sync"
 )
@@ -53,18 +52,44 @@ func randomText(rand io.Reader, bytes, digits int) (string, error) {
 	return base62(b, digits), nil
 }
 
+// checksum returns the digits that follow a token's random part.
 func checksum(body string) string {
-	sum := crc32.ChecksumIEEE([]byte(body))
-	return base62([]byte{byte(sum >> 24), byte(sum >> 16), byte(sum >> 8), byte(sum)}, sumLen)
+	var b [randomLen]byte // a string's own bytes would be copied to the heap
+	n := copy(b[:], body)
+	sum := crc32.ChecksumIEEE(b[:n])
+	var out [sumLen]byte
+	for i := range out {
+		out[sumLen-1-i] = alphabet[sum%base]
+		sum /= base
+	}
+	return string(out[:])
 }
 
-// base62 writes b as a number with at least the given digits.
+const base = uint32(len(alphabet))
+
+// base62 writes b, at most 32 bytes, as a number of exactly the given digits;
+// those beyond are cut off. Tokens are made by the thousand, so this divides by
+// as many digits' worth at a time as fit a machine word.
 func base62(b []byte, digits int) string {
-	n, base, rest := new(big.Int).SetBytes(b), big.NewInt(62), new(big.Int)
+	const step, stepBase = 5, base * base * base * base * base
+	var limbs [8]uint32 // big-endian
+	for i, c := range b {
+		at := len(b) - 1 - i
+		limbs[len(limbs)-1-at/4] |= uint32(c) << (8 * (at % 4))
+	}
 	out := make([]byte, digits)
-	for i := digits - 1; i >= 0; i-- {
-		n.DivMod(n, base, rest)
-		out[i] = alphabet[rest.Int64()]
+	for at := digits; at > 0; {
+		var rest uint64
+		for i, limb := range limbs {
+			rest = rest<<32 | uint64(limb)
+			limbs[i] = uint32(rest / uint64(stepBase))
+			rest %= uint64(stepBase)
+		}
+		for range min(step, at) {
+			at--
+			out[at] = alphabet[rest%uint64(base)]
+			rest /= uint64(base)
+		}
 	}
 	return string(out)
 }
@@ -88,17 +113,25 @@ func wellFormed(text string) bool {
 // hasher computes the keyed hash under which a token is stored.
 type hasher struct{ pool sync.Pool }
 
+// keyed is a keyed hash with room for what it is computed of.
+type keyed struct {
+	mac hash.Hash
+	in  []byte
+	sum [sha256.Size]byte
+}
+
 func newHasher(key []byte) *hasher {
-	return &hasher{pool: sync.Pool{New: func() any { return hmac.New(sha256.New, key) }}}
+	return &hasher{pool: sync.Pool{New: func() any { return &keyed{mac: hmac.New(sha256.New, key)} }}}
 }
 
 // sum returns the handle of a token's text: 32 bytes as a string.
 func (h *hasher) sum(text string) string {
-	mac := h.pool.Get().(hash.Hash)
-	mac.Reset()
-	_, _ = io.WriteString(mac, text)
-	var out [sha256.Size]byte
-	mac.Sum(out[:0])
-	h.pool.Put(mac)
-	return string(out[:])
+	k := h.pool.Get().(*keyed)
+	defer h.pool.Put(k)
+	k.in = append(k.in[:0], text...)
+	k.mac.Reset()
+	_, _ = k.mac.Write(k.in) // it never fails
+	k.mac.Sum(k.sum[:0])
+	clear(k.in) // no token outlives its request here
+	return string(k.sum[:])
 }

@@ -231,7 +231,12 @@ func (s *Store) load(ctx context.Context, handle string) (*Entry, error) {
 	if e != nil {
 		return e, nil
 	}
-	err := s.Store.View(ctx, func(r store.Reader) error {
+	return s.fetch(ctx, handle, mark)
+}
+
+// fetch reads a record that the cache lacks, and gives it the record.
+func (s *Store) fetch(ctx context.Context, handle string, mark uint64) (e *Entry, err error) {
+	err = s.Store.View(ctx, func(r store.Reader) error {
 		var err error
 		e, err = get(r, handle)
 		return err
@@ -286,6 +291,10 @@ func (s *Store) Use(ctx context.Context, e *Entry) (after *Entry, last bool, err
 	if e.NumUses == 0 || e.Type == Batch {
 		return e, false, nil
 	}
+	return s.countUse(ctx, e)
+}
+
+func (s *Store) countUse(ctx context.Context, e *Entry) (after *Entry, last bool, err error) {
 	_, err = s.Store.Update(ctx, func(tx store.Txn) error {
 		now, err := get(tx, e.Handle)
 		if err != nil {

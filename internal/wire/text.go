@@ -16,6 +16,11 @@ func NewUUID(random io.Reader) (string, error) {
 	if _, err := io.ReadFull(random, b[:]); err != nil {
 		return "", fmt.Errorf("reading randomness: %w", err)
 	}
+	return UUID(b), nil
+}
+
+// UUID returns the text of the UUID, version 4, that random bytes make.
+func UUID(b [16]byte) string {
 	b[6] = b[6]&0x0f | 0x40
 	b[8] = b[8]&0x3f | 0x80
 	var out [36]byte
@@ -28,7 +33,7 @@ func NewUUID(random io.Reader) (string, error) {
 	hex.Encode(out[19:], b[8:10])
 	out[23] = '-'
 	hex.Encode(out[24:], b[10:])
-	return string(out[:]), nil
+	return string(out[:])
 }
 
 // MatchGlob reports whether name matches a pattern in which every "*" stands for
