@@ -80,11 +80,8 @@ func (n *Node) leader() Leader {
 // written here so far, for the answer of a write; zero if there is no other node
 // that could be behind.
 func (n *Node) Mark() store.Index {
-	if n.alone.Load() {
+	if n.Alone() {
 		return 0
 	}
 	return n.Applied()
 }
-
-// SetAlone says whether this node is the cluster's only one.
-func (n *Node) SetAlone(alone bool) { n.alone.Store(alone) }

@@ -3,7 +3,6 @@ package replica
 import (
 	"context"
 	"errors"
-	"sync/atomic"
 	"time"
 
 	"github.com/cofferhq/coffer/internal/clock"
@@ -69,6 +68,8 @@ type Config struct {
 	Clock     clock.Clock
 	// Ask returns what [Consensus.Confirm] says on the leader.
 	Ask func(ctx context.Context, l Leader) (store.Index, error)
+	// Alone reports whether this node is the cluster's only one.
+	Alone func() bool
 }
 
 // Node is this node's place in the cluster.
@@ -76,7 +77,6 @@ type Node struct {
 	Config
 	asking question
 	office office
-	alone  atomic.Bool
 }
 
 // New returns a node's place.

@@ -67,7 +67,7 @@ func (s *Server) connect(n Network) {
 		}
 		return n.Dial(ctx, node, m.Address, forwarding)
 	})
-	s.replica = replica.New(replica.Config{Consensus: consensus{s.raft}, Clock: s.clock, Ask: s.peers.Confirmed})
+	s.replica = replica.New(replica.Config{Consensus: consensus{s.raft}, Clock: s.clock, Ask: s.peers.Confirmed, Alone: func() bool { return len(s.raft.Members()) <= 1 }})
 	s.peers.Replica, s.peers.Cluster, s.peers.APIAddr = s.replica, s.clusterID, s.apiAddrOf
 }
 
@@ -138,8 +138,6 @@ func (s *Server) echo(ctx context.Context) error {
 			s.log.Info("this node no longer leads", "leader", l.ID)
 		}
 		led = l.Self
-		members := s.raft.Members()
-		s.replica.SetAlone(len(members) <= 1)
 		switch {
 		case l.Self:
 			s.roster.Keep(func(id string) bool { _, ok := s.raft.Member(id); return ok && id != s.nodeID() })
