@@ -19,6 +19,7 @@ import (
 	"github.com/cofferhq/coffer/internal/engine/transit"
 	"github.com/cofferhq/coffer/internal/route"
 	"github.com/cofferhq/coffer/internal/tools"
+	"github.com/cofferhq/coffer/internal/engine/pki"
 )
 
 func (s *Server) allEngines() []engine.Type { return slices.Concat(engines(), s.engines) }
@@ -35,6 +36,7 @@ func engines() []engine.Type {
 		ssh.Type,
 		totp.Type,
 		transit.Type(route.Bind(tools.New(rand.Reader), tools.Routes(""))),
+		pki.Type,
 	}
 }
 
