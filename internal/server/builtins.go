@@ -14,12 +14,12 @@ import (
 	"github.com/cofferhq/coffer/internal/engine/database"
 	"github.com/cofferhq/coffer/internal/engine/database/postgres"
 	"github.com/cofferhq/coffer/internal/engine/kv"
+	"github.com/cofferhq/coffer/internal/engine/pki"
 	"github.com/cofferhq/coffer/internal/engine/ssh"
 	"github.com/cofferhq/coffer/internal/engine/totp"
 	"github.com/cofferhq/coffer/internal/engine/transit"
 	"github.com/cofferhq/coffer/internal/route"
 	"github.com/cofferhq/coffer/internal/tools"
-	"github.com/cofferhq/coffer/internal/engine/pki"
 )
 
 func (s *Server) allEngines() []engine.Type { return slices.Concat(engines(), s.engines) }
