@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/cofferhq/coffer/internal/audit"
 	"github.com/cofferhq/coffer/internal/gate"
 	"github.com/cofferhq/coffer/internal/namespace"
 	"github.com/cofferhq/coffer/internal/route"
@@ -62,7 +61,7 @@ func (w *world) from(addr, text string) bool {
 func (w *world) serve(addr, text, path string) gate.Answer {
 	r := &gate.Request{
 		ID: "id", Namespace: namespace.Root, Verb: route.VerbRead, Path: path, Token: text,
-		Header: func(string) string { return "" }, AuditHeaders: func() []audit.Header { return nil },
+		Headers: func(string) []string { return nil },
 	}
 	r.Remote, _ = netip.ParseAddr(addr)
 	return w.Gate().Serve(context.Background(), r)

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cofferhq/coffer/internal/audit"
 	"github.com/cofferhq/coffer/internal/gate"
 	"github.com/cofferhq/coffer/internal/namespace"
 	"github.com/cofferhq/coffer/internal/route"
@@ -281,7 +280,7 @@ func TestA11_DenialLeaksNothing(t *testing.T) {
 		for i := range n {
 			r := &gate.Request{
 				ID: "id", Namespace: namespace.Root, Verb: route.VerbRead, Path: fmt.Sprintf("secret/data/theirs/%d", i%100_000),
-				Header: func(string) string { return "" }, AuditHeaders: func() []audit.Header { return nil },
+				Headers: func(string) []string { return nil },
 			}
 			switch i % 3 {
 			case 0:

@@ -136,5 +136,10 @@ func settingRoutes() []route.Endpoint {
 		route.Write("config/crl", (*Engine).writeCRLConfig, route.Doc{Summary: "Set how revocation lists and OCSP answers are made."}),
 		route.Read("crl/rotate", (*Engine).rotateCRL, route.Effect(), route.Doc{Summary: "Make the revocation lists anew."}),
 		route.Read("crl/rotate-delta", (*Engine).rotateDelta, route.Effect(), route.Doc{Summary: "Make the delta lists anew."}),
+		route.Full(route.VerbWrite, "tidy", (*Engine).tidy, route.Doc{Summary: "Remove what has ended; the work goes on after the answer."}),
+		route.Full(route.VerbWrite, "tidy-cancel", (*Engine).cancelTidy, route.Doc{Summary: "Stop a tidy."}),
+		route.Read("tidy-status", (*Engine).readTidyStatus, route.Doc{Summary: "Read how far a tidy is."}),
+		route.Read("config/auto-tidy", (*Engine).readAutoTidy, route.Doc{Summary: "Read when the mount tidies of its own accord."}),
+		route.Write("config/auto-tidy", (*Engine).writeAutoTidy, route.Doc{Summary: "Set when the mount tidies of its own accord."}),
 	}
 }
