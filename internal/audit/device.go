@@ -179,6 +179,10 @@ func (d *device) run() {
 		case <-tick:
 			tick = nil
 			d.upkeep()
+		case err := <-d.w.beside.result:
+			if d.w.synced(err) != nil {
+				d.syncFailed(err)
+			}
 		case <-d.stop:
 			d.finish()
 			return
@@ -232,6 +236,14 @@ func (d *device) upkeep() {
 	d.end(now, written, err)
 }
 
+// syncFailed says that lines which were acknowledged may not be durable.
+func (d *device) syncFailed(err error) {
+	d.log.Error("syncing audit device", "device", d.row.Path, "error", err)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.stats.observe(0, 0, err)
+}
+
 // finish ends the device in good order: what is pending, a closing checkpoint.
 func (d *device) finish() {
 	d.mu.Lock()
@@ -240,7 +252,9 @@ func (d *device) finish() {
 	now, lost := d.begin()
 	d.w.dropped += lost
 	written, err := d.w.write(now, &d.flight)
-	if d.w.opened {
+	if !d.w.opened {
+		_ = d.w.join() // why it is not opened has been reported
+	} else {
 		d.w.closing(now, reasonClose)
 		if cerr := d.sink.Close(); cerr != nil {
 			d.log.Warn("closing audit device", "device", d.row.Path, "error", cerr)

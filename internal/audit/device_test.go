@@ -304,6 +304,69 @@ func TestFsyncIntervalSyncsLater(t *testing.T) {
 	})
 }
 
+func TestSlowSyncDelaysNobodyUntilTheDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, f := newFakeHouse(t, nil, "d")
+		stuck := make(chan struct{})
+		f["d"].mu.Lock()
+		f["d"].stuck = stuck
+		f["d"].mu.Unlock()
+		if err := h.log(t, "1"); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(1500 * time.Millisecond) // a second later the sync has begun
+		began := time.Now()
+		if err := h.log(t, "2"); err != nil || time.Since(began) != 0 {
+			t.Errorf("beside a sync: error %v after %v", err, time.Since(began))
+		}
+		<-time.After(3 * time.Second)
+		if err := h.log(t, "3"); !errors.Is(err, fault.Unavailable) {
+			t.Errorf("behind a sync that takes for ever: got %v", err)
+		}
+		f["d"].mu.Lock()
+		f["d"].stuck = nil
+		f["d"].mu.Unlock()
+		close(stuck)
+		synctest.Wait()
+		if err := h.log(t, "4"); err != nil {
+			t.Error(err)
+		}
+		h.stop()
+		if diff := cmp.Diff([]string{"1", "2", "3", "4"}, f["d"].ids(t)); diff != "" {
+			t.Errorf("entries (-want +got):\n%s", diff)
+		}
+		mustVerify(t, h, f["d"].text())
+	})
+}
+
+func TestFailedSyncOpensTheTargetAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, f := newFakeHouse(t, nil, "d")
+		if err := h.log(t, "1"); err != nil {
+			t.Fatal(err)
+		}
+		f["d"].mu.Lock()
+		f["d"].syncer = errNoSpace
+		opens := f["d"].opens
+		f["d"].mu.Unlock()
+		<-time.After(1500 * time.Millisecond)
+		synctest.Wait()
+		f["d"].mu.Lock()
+		f["d"].syncer = nil
+		f["d"].mu.Unlock()
+		if err := h.log(t, "2"); err != nil {
+			t.Fatal(err)
+		}
+		f["d"].mu.Lock()
+		if f["d"].opens != opens+1 {
+			t.Errorf("opened %d times, want %d", f["d"].opens, opens+1)
+		}
+		f["d"].mu.Unlock()
+		h.stop()
+		mustVerify(t, h, f["d"].text())
+	})
+}
+
 func TestCheckpointsComeByNumberAndTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, f := newFakeHouse(t, func(c *audit.Config) { c.CheckpointEntries = 10 }, "d")

@@ -21,6 +21,7 @@ type fakeSink struct {
 	opens  int           // guarded by mu
 	syncs  int           // guarded by mu
 	syncer error         // what Sync returns; guarded by mu
+	stuck  chan struct{} // a sync waits until it is closed; guarded by mu
 	writes int           // guarded by mu
 	hang   chan struct{} // a write waits until it is closed; guarded by mu
 }
@@ -61,6 +62,12 @@ func (s *fakeSink) Write(p []byte) (int, error) {
 }
 
 func (s *fakeSink) Sync() error {
+	s.mu.Lock()
+	stuck := s.stuck
+	s.mu.Unlock()
+	if stuck != nil {
+		<-stuck
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.syncs++

@@ -3,8 +3,9 @@ package audit
 import "time"
 
 // Sink is where a device's lines go. A device calls its sink from one goroutine
-// at a time. A call may take as long as it likes: the device that it belongs to
-// counts as blocked meanwhile and delays nobody.
+// at a time, but for Sync, which may run beside Write. A call may take as long as
+// it likes: the device that it belongs to counts as blocked meanwhile and delays
+// nobody.
 type Sink interface {
 	// Open makes the sink ready to write, or opens it anew if it is open: the
 	// old target is given up once the new one is ready. It tells how the
@@ -13,7 +14,7 @@ type Sink interface {
 	// Write writes p, which is whole lines, and returns how many bytes were
 	// taken, with an error if they are fewer than len(p).
 	Write(p []byte) (int, error)
-	// Sync makes what was written durable.
+	// Sync makes durable what was written before the call.
 	Sync() error
 	// Close gives the target up. Open may be called again.
 	Close() error

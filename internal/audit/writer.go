@@ -17,6 +17,7 @@ type writer struct {
 	chained  bool // chain is known: read from the sink's tail, or begun
 	opened   bool
 	unsynced bool
+	beside   syncing
 	out      []byte
 	ends     []int // of each entry in out
 }
@@ -36,6 +37,11 @@ func (w *writer) unfinished() bool {
 
 // write writes a batch's lines and returns how many of them the sink has.
 func (w *writer) write(now time.Time, b *batch) (int, error) {
+	if w.beside.overdue(now, w.lim.deadline) {
+		if err := w.join(); err != nil {
+			return 0, err
+		}
+	}
 	if err := w.open(now); err != nil {
 		return 0, err
 	}
@@ -104,6 +110,7 @@ func (w *writer) open(now time.Time) error {
 	if w.opened {
 		return nil
 	}
+	_ = w.join() // its failure is why the sink is opened anew, or does not matter any more
 	tail, err := w.sink.Open()
 	if err != nil {
 		return err
@@ -165,7 +172,7 @@ func (w *writer) closing(now time.Time, why reason) {
 	if !w.opened {
 		return
 	}
-	if w.checkpointNow(now, why) == nil {
+	if err := w.checkpointNow(now, why); w.join() == nil && err == nil {
 		_ = w.sink.Sync() // the next target's first line tells where this one should end
 	}
 	w.opened = false
@@ -178,6 +185,9 @@ func (w *writer) rotate(now time.Time, n int) error {
 		return nil
 	}
 	if err := w.checkpointNow(now, reasonRotate); err != nil {
+		return err
+	}
+	if err := w.join(); err != nil {
 		return err
 	}
 	if w.fsync != fsyncNone {
@@ -196,8 +206,7 @@ func (w *writer) settle() error {
 	if w.fsync == fsyncAlways {
 		return w.sync()
 	}
-	// Under fsync=interval the next upkeep syncs, so that a request waits for
-	// a sync only if it comes during one.
+	// Under fsync=interval the next upkeep syncs, beside the writes.
 	w.unsynced = true
 	return nil
 }
@@ -233,7 +242,14 @@ func (w *writer) upkeep(now time.Time) error {
 		w.unsynced = false
 		return nil
 	}
-	return w.sync()
+	if w.fsync == fsyncAlways {
+		return w.sync()
+	}
+	if w.beside.result == nil {
+		w.unsynced = false
+		w.beside.start(w.sink, now)
+	}
+	return nil
 }
 
 // resume continues the chain after a line, or begins one.

@@ -17,3 +17,9 @@ func LogFile(c config.Log, clk clock.Clock) (out io.WriteCloser, reopen func() e
 type logCloser struct{ *logFile }
 
 func (l logCloser) Close() error { return l.f.Close() }
+
+// GCPercent and PaceGC let tests see how the garbage collector is paced.
+var (
+	GCPercent = gcPercent
+	PaceGC    = paceGC
+)

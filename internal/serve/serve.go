@@ -15,6 +15,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/cofferhq/coffer/internal/cli"
@@ -164,6 +165,12 @@ func (f *flags) run(ctx context.Context, stdio cli.Stdio) error {
 		return errors.Join(err, s.Close(ctx))
 	}
 	defer removePID()
+	if os.Getenv("GOGC") == "" {
+		var pacing sync.WaitGroup
+		defer pacing.Wait()
+		defer stop()
+		pacing.Go(func() { paceGC(ctx, clock.System{}) })
+	}
 	return s.Run(ctx, f.reloads(ctx, log))
 }
 
