@@ -66,10 +66,10 @@ var Routes = []route.Endpoint{
 	route.Read("plugins/catalog", (*Catalog).readAll, route.RootOnly(), route.Doc{Summary: "List all plugins."}),
 	route.List("plugins/catalog/{type}", (*Catalog).list, route.Sudo(), route.RootOnly(), route.Doc{Summary: "List the plugins of a type."}),
 	route.Read("plugins/catalog/{type}/{name}", (*Catalog).read, route.Sudo(), route.RootOnly(), route.Doc{Summary: "Show a plugin."}),
-	route.Write("plugins/catalog/{type}/{name}", (*Catalog).register, route.Sudo(), route.RootOnly(), route.Doc{
+	route.Write("plugins/catalog/{type}/{name}", (*Catalog).register, route.Sudo(), route.Doc{
 		Summary: "Refused: external plugins are not supported.",
 	}),
-	route.Delete("plugins/catalog/{type}/{name}", (*Catalog).remove, route.Sudo(), route.RootOnly(), route.Doc{
+	route.Delete("plugins/catalog/{type}/{name}", (*Catalog).remove, route.Sudo(), route.Doc{
 		Summary: "Remove an external plugin, of which there are none.",
 	}),
 	route.Read("plugins/catalog/{type}", (*Catalog).readNamed, route.Sudo(), route.RootOnly(), route.Hidden()),
@@ -204,11 +204,21 @@ type registerRequest struct {
 	Version string   `json:"version" doc:"Not supported."`
 }
 
-func (c *Catalog) register(context.Context, *route.Call, registerRequest) (route.None, error) {
+// errTenant is what who administers a namespace gets: the catalog is the
+// server's, and nobody's rights in a namespace reach it.
+var errTenant = fault.New(fault.Denied, "permission denied: the plugin catalog is changed in the root namespace only")
+
+func (c *Catalog) register(_ context.Context, call *route.Call, _ registerRequest) (route.None, error) {
+	if call.Namespace.Path != "" {
+		return route.None{}, errTenant
+	}
 	return route.None{}, fault.New(fault.Invalid, "external plugins are not supported: every engine and method is built in")
 }
 
-func (c *Catalog) remove(_ context.Context, _ *route.Call, in pluginRequest) (route.None, error) {
+func (c *Catalog) remove(_ context.Context, call *route.Call, in pluginRequest) (route.None, error) {
+	if call.Namespace.Path != "" {
+		return route.None{}, errTenant
+	}
 	if err := in.check(); err != nil {
 		return route.None{}, err
 	}

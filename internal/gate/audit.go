@@ -80,8 +80,12 @@ func (x *exchange) judge() {
 	if len(names) == 0 && x.entry.Root() {
 		names = rootPolicy
 	}
+	ns := x.reach.Home
+	if ns.ID == 0 {
+		ns = x.req.Namespace
+	}
 	for _, name := range names {
-		x.results.GrantingPolicies = append(x.results.GrantingPolicies, audit.GrantingPolicy{Name: name, NamespaceID: x.req.Namespace.UUID, NamespacePath: x.req.Namespace.Path, Type: "acl"})
+		x.results.GrantingPolicies = append(x.results.GrantingPolicies, audit.GrantingPolicy{Name: name, NamespaceID: ns.UUID, NamespacePath: ns.Path, Type: "acl"})
 	}
 }
 

@@ -33,8 +33,8 @@ type exchange struct {
 	call     route.Call
 	entry    *token.Entry        // nil for a public endpoint
 	person   *identity.Principal // nil for a token without an entity
-	acl      *policy.ACL
-	aclPath  string // the request's path as the token's policies see it
+	rights   policy.Rights
+	reach    namespace.Reach // of a token that acts in a namespace below its own
 	decision policy.Decision
 	lastUse  bool
 	standby  bool         // this node follows another
@@ -255,7 +255,6 @@ func (x *exchange) authenticate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	x.aclPath = x.req.Path
 	if e.NS != x.req.Namespace.ID {
 		if err := x.cross(ctx, e); err != nil {
 			return err
@@ -271,9 +270,11 @@ func (x *exchange) authenticate(ctx context.Context) error {
 		}
 		policies, who = x.person.With(policies), x.person.Identity()
 	}
-	if x.acl, err = x.g.Policies.ACL(ctx, e.NS, policies, who); err != nil {
+	acl, err := x.g.Policies.ACL(ctx, e.NS, policies, who)
+	if err != nil {
 		return err
 	}
+	x.rights = acl.In(policy.Below{Prefix: x.reach.Prefix, IDs: x.reach.IDs})
 	if x.standby && e.NumUses != 0 {
 		return ErrElsewhere // using it up is a write
 	}
@@ -283,7 +284,7 @@ func (x *exchange) authenticate(ctx context.Context) error {
 	x.entry = e
 	x.call.Caller = e.Caller()
 	x.call.Caller.Policies = policies
-	x.call.Caller.Prefix = x.aclPath[:len(x.aclPath)-len(x.req.Path)]
+	x.call.Caller.Prefix, x.call.Caller.Below = x.reach.Prefix, x.reach.IDs
 	return nil
 }
 
@@ -310,7 +311,7 @@ func (x *exchange) recognise(ctx context.Context) error {
 func (x *exchange) conceivable() bool {
 	ops := [...]policy.Op{operation(x.req.Verb, false), operation(x.req.Verb, true)}
 	for _, op := range ops {
-		d := x.acl.Check(op, x.aclPath, nil, x.req.WrapTTL)
+		d := x.rights.Check(op, x.req.Path, nil, x.req.WrapTTL)
 		if d.Allowed || d.Reason == policy.ParametersRefused {
 			return true
 		}
@@ -347,7 +348,7 @@ func (x *exchange) existence(ctx context.Context) error {
 
 func (x *exchange) authorize() error {
 	op := operation(x.req.Verb, x.call.Create)
-	x.decision = x.acl.Check(op, x.aclPath, (*params)(&x.call.Body), x.req.WrapTTL)
+	x.decision = x.rights.Check(op, x.req.Path, (*params)(&x.call.Body), x.req.WrapTTL)
 	if !x.decision.Allowed {
 		return errDenied
 	}

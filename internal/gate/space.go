@@ -85,7 +85,7 @@ func (x *exchange) leave() {
 // that of the namespace before it. Where a token looks after itself, the request
 // follows it from a namespace above into its own.
 func (x *exchange) cross(ctx context.Context, e *token.Entry) error {
-	prefix, ok, err := x.g.Namespaces.Reach(ctx, e.NS, x.req.Namespace)
+	reach, ok, err := x.g.Namespaces.Reach(ctx, e.NS, x.req.Namespace.ID)
 	if errors.Is(err, namespace.ErrMissing) {
 		return errDenied
 	}
@@ -93,7 +93,7 @@ func (x *exchange) cross(ctx context.Context, e *token.Entry) error {
 		return err
 	}
 	if ok {
-		x.aclPath = prefix + x.req.Path
+		x.reach = reach
 		return nil
 	}
 	return x.goHome(ctx, e)
@@ -109,7 +109,7 @@ func (x *exchange) goHome(ctx context.Context, e *token.Entry) error {
 		return errDenied
 	}
 	x.leave()
-	x.req.Namespace = home.Namespace
+	x.req.Namespace, x.req.located = home.Namespace, true
 	if err := x.find(ctx); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 
@@ -234,21 +235,53 @@ func (s *Store) under(ctx context.Context, sp *Space, path string) (*Space, erro
 	return sp, nil
 }
 
-// Reach returns the path of a namespace as seen from the one of a token: what
-// stands before the paths of a request there when the token's policies judge
-// it. It is [ErrMissing] if the token's namespace is gone, and ok is false if
-// the request's lies neither in it nor below it.
-func (s *Store) Reach(ctx context.Context, token store.NamespaceID, to route.Namespace) (prefix string, ok bool, err error) {
-	if token == store.RootNamespace {
-		return to.Path, true, nil
+// Above reports whether a namespace is above another, or the same.
+func (s *Store) Above(ctx context.Context, ns, other store.NamespaceID) (bool, error) {
+	sp, err := s.ByID(ctx, other)
+	if errors.Is(err, ErrMissing) {
+		return false, nil
 	}
-	sp, err := s.ByID(ctx, token)
+	for ; err == nil && sp != nil; sp = sp.parent {
+		if sp.ID == ns {
+			return true, nil
+		}
+	}
+	return false, err
+}
+
+// Reach is how a token of one namespace stands to a request in another.
+type Reach struct {
+	// Home is the token's namespace.
+	Home route.Namespace
+	// Prefix is the path of the request's namespace as seen from there: what
+	// stands before the request's path when the token's policies judge it.
+	Prefix string
+	// IDs are the numbers of the namespaces that Prefix names, from the top.
+	IDs []store.NamespaceID
+}
+
+// Reach returns how a token of a namespace reaches another one. It is
+// [ErrMissing] if one of them is gone, and ok is false if the request's lies
+// neither in the token's nor below it.
+func (s *Store) Reach(ctx context.Context, token, to store.NamespaceID) (r Reach, ok bool, err error) {
+	home, err := s.ByID(ctx, token)
 	if err != nil {
-		return "", false, err
+		return r, false, err
 	}
-	if sp.Entry().Tainted {
-		return "", false, ErrMissing
+	sp, err := s.ByID(ctx, to)
+	if err != nil {
+		return r, false, err
 	}
-	prefix, ok = strings.CutPrefix(to.Path, sp.Path)
-	return prefix, ok, nil
+	if home.Entry().Tainted {
+		return r, false, ErrMissing
+	}
+	r.Home = home.Namespace
+	if r.Prefix, ok = strings.CutPrefix(sp.Path, home.Path); !ok {
+		return r, false, nil
+	}
+	for ; sp != home && sp.parent != nil; sp = sp.parent {
+		r.IDs = append(r.IDs, sp.ID)
+	}
+	slices.Reverse(r.IDs)
+	return r, true, nil
 }

@@ -2,6 +2,7 @@ package namespace_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/cofferhq/coffer/internal/fault"
@@ -93,16 +94,15 @@ func TestReach(t *testing.T) {
 		{b, a, "", false},
 		{ab, a, "", false},
 	} {
-		to, err := f.ByID(t.Context(), tt.to)
-		if err != nil {
-			t.Fatal(err)
+		r, ok, err := f.Reach(t.Context(), tt.from, tt.to)
+		if err != nil || r.Home.ID != tt.from || ok != tt.ok || ok && (r.Prefix != tt.prefix || len(r.IDs) != strings.Count(tt.prefix, "/")) {
+			t.Errorf("from %d to %d: %+v, %v, %v; want %q, %v", tt.from, tt.to, r, ok, err, tt.prefix, tt.ok)
 		}
-		prefix, ok, err := f.Reach(t.Context(), tt.from, to.Namespace)
-		if err != nil || ok != tt.ok || ok && prefix != tt.prefix {
-			t.Errorf("from %d to %d: %q, %v, %v; want %q, %v", tt.from, tt.to, prefix, ok, err, tt.prefix, tt.ok)
+		if ok && len(r.IDs) > 0 && r.IDs[len(r.IDs)-1] != tt.to {
+			t.Errorf("from %d to %d: the way is %v", tt.from, tt.to, r.IDs)
 		}
 	}
-	if _, _, err := f.Reach(t.Context(), 99, namespace.Root); !errors.Is(err, namespace.ErrMissing) {
+	if _, _, err := f.Reach(t.Context(), 99, a); !errors.Is(err, namespace.ErrMissing) {
 		t.Errorf("from one that is gone: %v", err)
 	}
 }

@@ -3,6 +3,8 @@ package policy
 import (
 	"strings"
 	"time"
+
+	"github.com/cofferhq/coffer/internal/store"
 )
 
 // ACL is the union of a token's policies, ready to judge requests.
@@ -42,12 +44,16 @@ const (
 	Granted
 	// GrantedToRoot means that the token may do everything.
 	GrantedToRoot
+	// Unforeseen means that the deciding rule names a namespace that was not
+	// there when its policy was written.
+	Unforeseen
 )
 
 var reasonTexts = [...]string{
 	"no rule matches the path", "the rule denies", "the rule does not grant the operation",
 	"the rule's bounds on response wrapping are not met", "the rule's conditions on parameters are not met",
 	"the rule grants the operation", "the token has the root policy",
+	"the rule names a namespace that was made after its policy was written",
 }
 
 // String words the reason for an explanation.
@@ -77,6 +83,9 @@ type Decision struct {
 	// MFAMethods and NeedsApproval are what the rule asks for beyond this.
 	MFAMethods    []string
 	NeedsApproval bool
+
+	// Seen is the latest namespace that the rule may name, see [Below].
+	Seen store.NamespaceID
 }
 
 // Check judges an operation on a canonical path without a leading slash.
@@ -95,7 +104,7 @@ func (a *ACL) Check(op Op, path string, params ParamView, wrapTTL time.Duration)
 		Sudo:           r.caps.Has(CanSudo),
 		MinWrappingTTL: r.minWrap, MaxWrappingTTL: r.maxWrap,
 		PaginationLimit: r.pages,
-		MFAMethods:      r.mfa, NeedsApproval: r.approval,
+		MFAMethods:      r.mfa, NeedsApproval: r.approval, Seen: r.seen,
 	}
 	need := op.capability()
 	switch {
@@ -185,21 +194,7 @@ func (a *ACL) lookupDir(base string) *rule {
 // sys/capabilities tells them: ["root"] for root, ["deny"] for nothing.
 // Parameter and wrapping conditions are not looked at.
 func (a *ACL) Capabilities(path string) []string {
-	if a.root {
-		return []string{RootName}
-	}
-	const listing = CanList | CanScan
-	var caps Capability
-	if r := a.deciding(false, path); r != nil && !r.caps.Has(Deny) {
-		caps |= r.caps &^ listing
-	}
-	if r := a.deciding(true, path); r != nil && !r.caps.Has(Deny) {
-		caps |= r.caps & listing
-	}
-	if caps == 0 {
-		caps = Deny
-	}
-	return caps.Names()
+	return a.In(Below{}).Capabilities(path)
 }
 
 // Grant is one compiled rule, for listings.
@@ -212,6 +207,9 @@ type Grant struct {
 	Capabilities []string
 	// Policies are the names of the policies that hold the pattern.
 	Policies []string
+
+	// Seen is the latest namespace that the pattern may name, see [Below].
+	Seen store.NamespaceID
 }
 
 // Grants returns every rule, sorted by pattern.
@@ -224,7 +222,7 @@ func (a *ACL) Grants() []Grant {
 		}
 		out = append(out, Grant{
 			Pattern: r.pattern, Path: strings.TrimSuffix(r.pattern, "*"), Glob: isGlob(r.pattern),
-			Capabilities: caps.Names(), Policies: r.policies,
+			Capabilities: caps.Names(), Policies: r.policies, Seen: r.seen,
 		})
 	}
 	return out

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/cofferhq/coffer/internal/fault"
+	"github.com/cofferhq/coffer/internal/store"
 )
 
 // rule is what all policies of a token say about one pattern.
@@ -21,6 +22,9 @@ type rule struct {
 	mfa      []string
 	approval bool
 	rank     int // priority among patterns, the higher the better
+	// seen is the latest namespace that was there when the oldest of the
+	// policies that grant here was written.
+	seen store.NamespaceID
 }
 
 // Compile joins the policies of one token as they stand at the time now. The
@@ -46,7 +50,7 @@ func Compile(policies []*Policy, now time.Time) (*ACL, error) {
 					acl.expires = r.Expires
 				}
 			}
-			acl.add(byPattern, p.name, r)
+			acl.add(byPattern, p, r)
 		}
 	}
 	acl.index(byPattern)
@@ -54,10 +58,10 @@ func Compile(policies []*Policy, now time.Time) (*ACL, error) {
 }
 
 // add joins one policy's rule with what others say about the same pattern.
-func (a *ACL) add(byPattern map[string]*rule, name string, r *Rule) {
+func (a *ACL) add(byPattern map[string]*rule, p *Policy, r *Rule) {
 	merged := byPattern[r.Path]
 	if merged == nil {
-		merged = &rule{pattern: r.Path}
+		merged = &rule{pattern: r.Path, seen: p.seen}
 		byPattern[r.Path] = merged
 	}
 	switch {
@@ -69,6 +73,7 @@ func (a *ACL) add(byPattern map[string]*rule, name string, r *Rule) {
 		*merged = rule{pattern: r.Path, caps: Deny}
 	default:
 		merged.caps |= r.Capabilities
+		merged.seen = min(merged.seen, p.seen)
 		merged.params.merge(r.params)
 		merged.minWrap = tighter(merged.minWrap, r.MinWrappingTTL)
 		merged.maxWrap = tighter(merged.maxWrap, r.MaxWrappingTTL)
@@ -76,8 +81,8 @@ func (a *ACL) add(byPattern map[string]*rule, name string, r *Rule) {
 		merged.mfa = append(merged.mfa, r.MFAMethods...)
 		merged.approval = merged.approval || r.ControlGroup
 	}
-	if !slices.Contains(merged.policies, name) {
-		merged.policies = append(merged.policies, name)
+	if !slices.Contains(merged.policies, p.name) {
+		merged.policies = append(merged.policies, p.name)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cofferhq/coffer/internal/fault"
+	"github.com/cofferhq/coffer/internal/namespace"
 	"github.com/cofferhq/coffer/internal/route"
 	"github.com/cofferhq/coffer/internal/store"
 	"github.com/cofferhq/coffer/internal/wire"
@@ -22,12 +23,12 @@ func (s *Store) canonical(ctx context.Context, c *route.Call, given string) (str
 	if err != nil || name == given {
 		return name, err
 	}
-	acl, err := s.callerACL(ctx, c)
+	rights, err := s.callerRights(ctx, c)
 	if err != nil {
 		return "", err
 	}
 	base, ok := strings.CutSuffix(c.Full, given)
-	if !ok || !acl.sameRule(base+given, base+name) {
+	if !ok || !rights.sameRule(base+given, base+name) {
 		return "", fault.New(fault.Denied, "permission denied")
 	}
 	return name, nil
@@ -185,6 +186,9 @@ func (s *Store) write(ctx context.Context, c *route.Call, in writeRequest, patch
 		}
 		if in.Policy.Set {
 			p.Text = text
+			if p.Seen, err = namespace.Latest(tx); err != nil {
+				return err
+			}
 		}
 		if in.CASRequired.Set || !patch {
 			p.CASRequired = in.CASRequired.Value

@@ -10,11 +10,11 @@ import (
 )
 
 func (s *Store) capabilitiesSelf(ctx context.Context, c *route.Call, in selfPathsRequest) (capabilitiesAnswer, error) {
-	acl, err := s.callerACL(ctx, c)
+	rights, err := s.callerRights(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	return in.answer(acl, c.Caller.Prefix)
+	return in.answer(rights)
 }
 
 func (s *Store) capabilities(ctx context.Context, c *route.Call, in tokenPathsRequest) (capabilitiesAnswer, error) {
@@ -42,20 +42,20 @@ func (s *Store) capabilitiesOf(ctx context.Context, in pathsRequest, holder Hold
 	if err != nil {
 		return nil, err
 	}
-	acl, err := s.holderACL(ctx, holder)
+	rights, err := s.Rights(ctx, holder)
 	if err != nil {
 		return nil, err
 	}
-	return in.answer(acl, holder.Prefix)
+	return in.answer(rights)
 }
 
-func (in *pathsRequest) answer(acl *ACL, prefix string) (capabilitiesAnswer, error) {
+func (in *pathsRequest) answer(rights Rights) (capabilitiesAnswer, error) {
 	if len(in.Paths) == 0 || slices.Contains(in.Paths, "") {
 		return nil, fault.New(fault.Invalid, `the parameter "paths" must name at least one path, and none that is empty`)
 	}
 	out := make(capabilitiesAnswer, len(in.Paths)+1)
 	for _, path := range in.Paths {
-		out[path] = acl.Capabilities(prefix + path)
+		out[path] = rights.Capabilities(path)
 	}
 	if len(in.Paths) == 1 {
 		out["capabilities"] = out[in.Paths[0]]
@@ -64,21 +64,29 @@ func (in *pathsRequest) answer(acl *ACL, prefix string) (capabilitiesAnswer, err
 }
 
 func (s *Store) resultantACL(ctx context.Context, c *route.Call, _ noInput) (resultantAnswer, error) {
-	acl, err := s.callerACL(ctx, c)
+	rights, err := s.callerRights(ctx, c)
 	if err != nil {
 		return resultantAnswer{}, err
 	}
-	out := resultantAnswer{Root: acl.Root(), ExactPaths: map[string]resultantGranted{}, GlobPaths: map[string]resultantGranted{}}
-	for _, g := range acl.Grants() {
-		var ok bool
-		if g.Path, ok = below(g.Path, g.Glob && strings.HasSuffix(g.Pattern, "*"), c.Caller.Prefix); !ok {
+	out := resultantAnswer{Root: rights.Root(), ExactPaths: map[string]resultantGranted{}, GlobPaths: map[string]resultantGranted{}}
+	out.add(rights)
+	for _, m := range rights.more {
+		out.add(m)
+	}
+	return out, nil
+}
+
+// add notes what rights grant in the request's namespace.
+func (out *resultantAnswer) add(r Rights) {
+	for _, g := range r.acl.Grants() {
+		path, ok := below(g.Path, g.Glob && strings.HasSuffix(g.Pattern, "*"), r.at.Prefix)
+		if !ok || !r.at.foresees(g.Pattern, g.Seen) {
 			continue // it grants elsewhere
 		}
 		paths := out.ExactPaths
 		if g.Glob {
 			paths = out.GlobPaths
 		}
-		paths[g.Path] = resultantGranted{Capabilities: g.Capabilities}
+		paths[path] = resultantGranted{Capabilities: g.Capabilities}
 	}
-	return out, nil
 }

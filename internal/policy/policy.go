@@ -3,6 +3,8 @@ package policy
 import (
 	"slices"
 	"time"
+
+	"github.com/cofferhq/coffer/internal/store"
 )
 
 // Policy is one parsed policy. It is immutable and safe for concurrent use.
@@ -10,6 +12,7 @@ type Policy struct {
 	name  string
 	rules []Rule
 	root  bool
+	seen  store.NamespaceID // the latest namespace when it was written
 }
 
 // Name returns the name the policy was parsed under.

@@ -24,9 +24,18 @@ type Holder struct {
 	Policies []string
 	// Identity is nil for a token without an entity.
 	Identity *Identity
-	// Prefix stands before a path of the call's namespace when the policies
-	// judge it; "" in the token's own.
-	Prefix string
+	// At is where the call's namespace lies, as seen from the token's.
+	At Below
+	// Groups are the policies that groups of other namespaces give it.
+	Groups []GroupPolicies
+}
+
+// GroupPolicies are the policies of a namespace's groups for a member from
+// another one. They hold in that namespace and below.
+type GroupPolicies struct {
+	Namespace store.NamespaceID
+	Policies  []string // sorted
+	At        Below
 }
 
 // Tokens looks up the tokens that the capabilities endpoints are asked about.
@@ -70,6 +79,9 @@ type row struct {
 	CASRequired bool      `json:"cas_required,omitempty"`
 	// Expires is when the policy stops to exist; zero is never.
 	Expires time.Time `json:"expires,omitzero"`
+	// Seen is the latest namespace that was there when it was written, see
+	// [Below].
+	Seen store.NamespaceID `json:"seen,omitempty"`
 }
 
 func (r *row) expired(now time.Time) bool { return !r.Expires.IsZero() && !now.Before(r.Expires) }
@@ -216,23 +228,34 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// callerACL returns the ACL of who makes the call.
-func (s *Store) callerACL(ctx context.Context, c *route.Call) (*ACL, error) {
+// callerRights returns what who makes the call may do.
+func (s *Store) callerRights(ctx context.Context, c *route.Call) (Rights, error) {
+	holder := Holder{Namespace: c.Caller.Namespace, Policies: c.Caller.Policies, At: Below{c.Caller.Prefix, c.Caller.Below}}
 	if c.Caller.Root {
-		return s.ACL(ctx, store.RootNamespace, []string{RootName}, nil)
-	}
-	holder := Holder{Namespace: c.Caller.Namespace, Policies: c.Caller.Policies}
-	if s.Caller != nil {
+		holder.Namespace, holder.Policies = store.RootNamespace, []string{RootName}
+	} else if s.Caller != nil {
 		var err error
 		if holder, err = s.Caller(ctx, c); err != nil {
-			return nil, err
+			return Rights{}, err
 		}
 	}
-	return s.holderACL(ctx, holder)
+	return s.Rights(ctx, holder)
 }
 
-func (s *Store) holderACL(ctx context.Context, h Holder) (*ACL, error) {
-	return s.ACL(ctx, h.Namespace, h.Policies, h.Identity)
+// Rights returns what a holder may do in the call's namespace.
+func (s *Store) Rights(ctx context.Context, h Holder) (Rights, error) {
+	acl, err := s.ACL(ctx, h.Namespace, h.Policies, h.Identity)
+	if err != nil {
+		return Rights{}, err
+	}
+	rights := acl.In(h.At)
+	for _, g := range h.Groups {
+		if acl, err = s.ACL(ctx, g.Namespace, g.Policies, h.Identity); err != nil {
+			return Rights{}, err
+		}
+		rights = rights.With(acl.In(g.At))
+	}
+	return rights, nil
 }
 
 // errNotFound is the answer for a policy that is not there: 404 with an empty

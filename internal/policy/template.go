@@ -86,7 +86,7 @@ func (p *Policy) Render(values func(name string) (string, bool)) (*Policy, error
 	if !p.Templated() {
 		return p, nil
 	}
-	out := &Policy{name: p.name, rules: make([]Rule, 0, len(p.rules))}
+	out := &Policy{name: p.name, seen: p.seen, rules: make([]Rule, 0, len(p.rules))}
 	for _, r := range p.rules {
 		if r.template.hasHoles() {
 			path, missing, err := r.template.render(values)

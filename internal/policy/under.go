@@ -2,20 +2,8 @@ package policy
 
 import "strings"
 
-// AllowsUnder reports whether some rule grants something on a path below
-// prefix, which ends with a slash. It decides what a caller sees in listings,
-// not what it may do.
-func (a *ACL) AllowsUnder(prefix string) bool {
-	if a.root {
-		return true
-	}
-	for _, r := range a.rules {
-		if r.caps != 0 && !r.caps.Has(Deny) && meets(r.pattern, prefix) {
-			return true
-		}
-	}
-	return false
-}
+// AllowsUnder is [Rights.AllowsUnder] in the policies' own namespace.
+func (a *ACL) AllowsUnder(prefix string) bool { return a.In(Below{}).AllowsUnder(prefix) }
 
 // meets reports whether a pattern can match a path below prefix.
 func meets(pattern, prefix string) bool {

@@ -69,6 +69,7 @@ func (v *view) decode(key store.Key, value []byte) *stored {
 		if err != nil {
 			return nil, v.unusable(key, err)
 		}
+		parsed.seen = p.Seen
 		return parsed, nil
 	})
 	return p

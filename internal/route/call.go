@@ -50,6 +50,8 @@ type Caller struct {
 	// a path when the token's policies judge it; "" in the token's own.
 	Namespace store.NamespaceID
 	Prefix    string
+	// Below are the numbers of the namespaces that Prefix names, from the top.
+	Below []store.NamespaceID
 	// Policies are all that apply, sorted.
 	Policies []string
 	// Root says that the root policy is among them.

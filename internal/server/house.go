@@ -119,7 +119,7 @@ func (h *house) open(ctx context.Context) (err error) {
 		}
 	}
 	locks := s.lockout(b, h.mounts)
-	wrapping, err := wrap.New(ctx, b, s.clock, h.tokens)
+	wrapping, err := wrap.New(ctx, b, s.clock, h.tokens, h.namespaces.Above)
 	if err != nil {
 		return err
 	}

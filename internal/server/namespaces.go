@@ -8,6 +8,7 @@ import (
 	"github.com/cofferhq/coffer/internal/authn"
 	"github.com/cofferhq/coffer/internal/engine/cubbyhole"
 	"github.com/cofferhq/coffer/internal/mount"
+	"github.com/cofferhq/coffer/internal/namespace"
 	"github.com/cofferhq/coffer/internal/policy"
 	"github.com/cofferhq/coffer/internal/route"
 	"github.com/cofferhq/coffer/internal/store"
@@ -43,10 +44,10 @@ func (h *house) known(ctx context.Context, c *route.Call) bool {
 	if err != nil {
 		return false
 	}
-	prefix := ""
+	var reach namespace.Reach
 	if e.NS != c.Namespace.ID {
 		var ok bool
-		if prefix, ok, err = h.namespaces.Reach(ctx, e.NS, c.Namespace); err != nil || !ok {
+		if reach, ok, err = h.namespaces.Reach(ctx, e.NS, c.Namespace.ID); err != nil || !ok {
 			return false
 		}
 	}
@@ -54,7 +55,7 @@ func (h *house) known(ctx context.Context, c *route.Call) bool {
 		return false
 	}
 	c.Caller = e.Caller()
-	c.Caller.Prefix = prefix
+	c.Caller.Prefix, c.Caller.Below = reach.Prefix, reach.IDs
 	return true
 }
 
@@ -64,8 +65,8 @@ func (h *house) allowed(ctx context.Context, c *route.Call, path string) bool {
 	if err != nil {
 		return false
 	}
-	acl, err := h.policies.ACL(ctx, holder.Namespace, holder.Policies, holder.Identity)
-	return err == nil && acl.AllowsUnder(c.Caller.Prefix+path)
+	rights, err := h.policies.Rights(ctx, holder)
+	return err == nil && rights.AllowsUnder(path)
 }
 
 // visible reports whether who makes a public request may do anything under a

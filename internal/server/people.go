@@ -42,7 +42,9 @@ func (h *house) holder(ctx context.Context, ns store.NamespaceID, policies []str
 
 // caller returns who makes a call.
 func (h *house) caller(ctx context.Context, c *route.Call) (policy.Holder, error) {
-	return h.holder(ctx, c.Caller.Namespace, c.Caller.Policies, c.Caller.EntityID)
+	holder, err := h.holder(ctx, c.Caller.Namespace, c.Caller.Policies, c.Caller.EntityID)
+	holder.At = policy.Below{Prefix: c.Caller.Prefix, IDs: c.Caller.Below}
+	return holder, err
 }
 
 // valuesOf returns what the names in an engine's templates stand for.

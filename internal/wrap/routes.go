@@ -19,7 +19,7 @@ var Routes = []route.Endpoint{
 	route.Read("wrapping/lookup", (*Store).lookup, route.Public(), route.Doc{Summary: "Show where a wrapped answer comes from."}),
 	route.Write("wrapping/lookup", (*Store).lookup, route.Public(), route.Pure(), route.Doc{Summary: "Show where a wrapped answer comes from."}),
 	route.Full(route.VerbWrite, "wrapping/unwrap", (*Store).unwrap, route.Public(), route.Doc{Summary: "Get a wrapped answer. It can be had once."}),
-	route.Full(route.VerbWrite, "wrapping/rewrap", (*Store).rewrap, route.Doc{Summary: "Wrap a wrapped answer anew, under another token."}),
+	route.Full(route.VerbWrite, "wrapping/rewrap", (*Store).rewrap, route.Own(), route.Doc{Summary: "Wrap a wrapped answer anew, under another token."}),
 }
 
 type wrapRequest struct {
@@ -59,9 +59,13 @@ func (s *Store) lookup(ctx context.Context, c *route.Call, in tokenRequest) (*lo
 	if err != nil {
 		return nil, err
 	}
+	ns, err := s.home(ctx, c.Namespace.ID, handle)
+	if err != nil {
+		return nil, err
+	}
 	var w row
 	err = s.store.View(ctx, func(r store.Reader) error {
-		w, err = s.peek(r, c.Namespace.ID, handle)
+		w, err = s.peek(r, ns, handle)
 		return err
 	})
 	return &lookupAnswer{w.Path, w.Created, int64(w.TTL / time.Second)}, err
@@ -80,14 +84,18 @@ func (s *Store) rewrap(ctx context.Context, c *route.Call, in tokenRequest) (*ro
 	if err != nil {
 		return nil, err
 	}
+	ns, err := s.home(ctx, c.Namespace.ID, handle)
+	if err != nil {
+		return nil, err
+	}
 	info := &route.WrapInfo{}
 	_, err = s.store.Update(ctx, func(tx store.Txn) error {
-		w, err := s.take(tx, c.Namespace.ID, handle)
+		w, err := s.take(tx, ns, handle)
 		if err != nil {
 			return err
 		}
 		*info = route.WrapInfo{TTL: w.TTL, CreationPath: w.Path, WrappedAccessor: w.Accessor}
-		return s.insert(tx, c.Namespace.ID, Answer{Body: w.Body, Path: w.Path, Accessor: w.Accessor, TTL: w.TTL}, info)
+		return s.insert(tx, ns, Answer{Body: w.Body, Path: w.Path, Accessor: w.Accessor, TTL: w.TTL}, info)
 	})
 	if err != nil {
 		return nil, err

@@ -27,6 +27,8 @@ type Store struct {
 	store  store.Store
 	clock  clock.Clock
 	tokens *token.Store
+	// above reports whether a namespace is above another one.
+	above  func(ctx context.Context, ns, other store.NamespaceID) (bool, error)
 	signer signer
 }
 
@@ -47,12 +49,12 @@ const MaxTTL = 32 * 24 * time.Hour
 var errInvalid = fault.New(fault.Invalid, "wrapping token is not valid or does not exist")
 
 // New returns the noun over an initialised store.
-func New(ctx context.Context, s store.Store, c clock.Clock, tokens *token.Store) (*Store, error) {
+func New(ctx context.Context, s store.Store, c clock.Clock, tokens *token.Store, above func(ctx context.Context, ns, other store.NamespaceID) (bool, error)) (*Store, error) {
 	sign, err := loadSigner(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	return &Store{store: s, clock: c, tokens: tokens, signer: sign}, nil
+	return &Store{store: s, clock: c, tokens: tokens, above: above, signer: sign}, nil
 }
 
 func rowKey(handle string) store.Key {
@@ -112,6 +114,26 @@ func (s *Store) handle(text string) (string, error) {
 	return s.tokens.Handle(inner), nil
 }
 
+// home returns the namespace of a wrapping token that may be opened in ns: its
+// own or one above, since who received the token need not know where it was made.
+func (s *Store) home(ctx context.Context, ns store.NamespaceID, handle string) (at store.NamespaceID, err error) {
+	err = s.store.View(ctx, func(r store.Reader) (err error) {
+		at, err = s.tokens.NamespaceOf(r, handle)
+		return err
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		return 0, errInvalid
+	}
+	if err != nil || at == ns {
+		return at, err
+	}
+	above, err := s.above(ctx, ns, at)
+	if err == nil && !above {
+		err = errInvalid
+	}
+	return at, err
+}
+
 // take removes a wrapped answer with its token and returns it.
 func (s *Store) take(tx store.Txn, ns store.NamespaceID, handle string) (row, error) {
 	w, err := s.peek(tx, ns, handle)
@@ -141,6 +163,9 @@ func (s *Store) peek(r store.Reader, ns store.NamespaceID, handle string) (row, 
 func (s *Store) Unwrap(ctx context.Context, ns store.NamespaceID, text string) ([]byte, error) {
 	handle, err := s.handle(text)
 	if err != nil {
+		return nil, err
+	}
+	if ns, err = s.home(ctx, ns, handle); err != nil {
 		return nil, err
 	}
 	var w row

@@ -58,7 +58,7 @@ func newWorld(t testing.TB) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.tokens.Close)
-	if w.Store, err = wrap.New(context.Background(), w.db, w.clock, w.tokens); err != nil {
+	if w.Store, err = wrap.New(context.Background(), w.db, w.clock, w.tokens, func(_ context.Context, ns, other store.NamespaceID) (bool, error) { return ns < other, nil }); err != nil {
 		t.Fatal(err)
 	}
 	if w.table, err = route.NewTable(route.Bind(w.Store, wrap.Routes)); err != nil {
