@@ -43,6 +43,11 @@ func (s *Store) Create(ctx context.Context, e Entry, id string, also func(store.
 				return err
 			}
 		}
+		if id != "" {
+			if err := vacant(tx, e.Handle); err != nil {
+				return err
+			}
+		}
 		return s.insert(tx, &e)
 	}); err != nil {
 		return nil, "", err
@@ -108,14 +113,23 @@ func (s *Store) createBatch(ctx context.Context, e Entry, also func(store.Txn, *
 	return &e, text, err
 }
 
+// vacant refuses a handle that is taken. Only a chosen text can have one: two
+// random ones do not meet, and a look for what is not there costs more than all
+// the other reads of a creation together.
+func vacant(tx store.Txn, handle string) error {
+	taken, err := store.Exists(tx, tokenKey(handle))
+	if err != nil {
+		return err
+	}
+	if taken {
+		return fault.New(fault.Invalid, "cannot create a token with a duplicate ID")
+	}
+	return nil
+}
+
 func (s *Store) insert(tx store.Txn, e *Entry) error { return insert(tx, s.Clock, e) }
 
 func insert(tx store.Txn, c clock.Clock, e *Entry) error {
-	if ok, err := store.Exists(tx, tokenKey(e.Handle)); err != nil {
-		return err
-	} else if ok {
-		return fault.New(fault.Invalid, "cannot create a token with a duplicate ID")
-	}
 	if len(e.Parent) > 0 {
 		parent, err := get(tx, string(e.Parent))
 		if errors.Is(err, store.ErrNotFound) || err == nil && !parent.usableParent(c.Now()) {

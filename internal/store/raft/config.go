@@ -38,7 +38,7 @@ type Config struct {
 	// FS is the file system. Nil is the machine's.
 	FS vfs.FS
 
-	// CacheBytes is the size of the block cache. Zero is 64 MiB.
+	// CacheBytes is the size of the block cache. Zero is 16 MiB.
 	CacheBytes int64
 	// SegmentBytes is the size of a log file. Zero is 16 MiB.
 	SegmentBytes int
@@ -75,7 +75,7 @@ func (c Config) withDefaults() (Config, error) {
 		c.FS = vfs.Default
 	}
 	if c.CacheBytes == 0 {
-		c.CacheBytes = 64 << 20
+		c.CacheBytes = 16 << 20
 	}
 	if c.SegmentBytes == 0 {
 		c.SegmentBytes = 16 << 20

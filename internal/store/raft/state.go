@@ -110,7 +110,7 @@ func pebbleOptions(fs vfs.FS, cache *pebble.Cache, logger pebble.Logger, events 
 		EventListener:               events,
 		DisableWAL:                  true,
 		FormatMajorVersion:          pebble.FormatNewest,
-		MemTableSize:                16 << 20,
+		MemTableSize:                8 << 20,
 		MemTableStopWritesThreshold: 4,
 		L0CompactionThreshold:       2,
 		L0StopWritesThreshold:       64,
