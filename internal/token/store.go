@@ -129,6 +129,9 @@ func InsertRoot(tx store.Txn, c clock.Clock, random io.Reader, id string) (strin
 	if err != nil {
 		return "", err
 	}
+	if err := vacant(tx, e.Handle); err != nil {
+		return "", err
+	}
 	return text, insert(tx, c, &e)
 }
 

@@ -40,10 +40,10 @@ type Config struct {
 
 	// CacheBytes is the size of the block cache. Zero is 16 MiB.
 	CacheBytes int64
-	// SegmentBytes is the size of a log file. Zero is 16 MiB.
+	// SegmentBytes is the size of a log file. Zero is 4 MiB.
 	SegmentBytes int
 	// CompactBytes is how much log may gather before the state is flushed and
-	// the log cut. Zero is 64 MiB.
+	// the log cut. Zero is 16 MiB.
 	CompactBytes int64
 	// ReserveBytes is the space kept back for deletions on a full disk, and
 	// the free space below which growth is refused. Zero is three log files, as
@@ -78,10 +78,10 @@ func (c Config) withDefaults() (Config, error) {
 		c.CacheBytes = 16 << 20
 	}
 	if c.SegmentBytes == 0 {
-		c.SegmentBytes = 16 << 20
+		c.SegmentBytes = 4 << 20
 	}
 	if c.CompactBytes == 0 {
-		c.CompactBytes = 64 << 20
+		c.CompactBytes = 16 << 20
 	}
 	if c.ReserveBytes == 0 {
 		c.ReserveBytes = 3 * int64(c.SegmentBytes)

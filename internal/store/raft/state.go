@@ -113,7 +113,8 @@ func pebbleOptions(fs vfs.FS, cache *pebble.Cache, logger pebble.Logger, events 
 		MemTableSize:                8 << 20,
 		MemTableStopWritesThreshold: 4,
 		L0CompactionThreshold:       2,
-		L0StopWritesThreshold:       64,
+		L0StopWritesThreshold:       20,
+		LBaseMaxBytes:               256 << 20,
 		MaxOpenFiles:                512,
 	}
 	for i := range o.Levels {
