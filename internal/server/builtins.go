@@ -6,6 +6,7 @@ import (
 
 	"github.com/cofferhq/coffer/internal/authn"
 	"github.com/cofferhq/coffer/internal/authn/approle"
+	"github.com/cofferhq/coffer/internal/authn/cert"
 	"github.com/cofferhq/coffer/internal/authn/jwt"
 	"github.com/cofferhq/coffer/internal/authn/kubernetes"
 	"github.com/cofferhq/coffer/internal/authn/userpass"
@@ -48,5 +49,6 @@ func methods() []authn.Type {
 		jwt.Type,
 		jwt.OIDCType,
 		kubernetes.Type,
+		cert.Type,
 	}
 }

@@ -7,6 +7,7 @@ package enginetest
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -38,6 +39,8 @@ type Mount struct {
 	Caller route.Caller
 	// Remote is the address of the caller.
 	Remote netip.Addr
+	// TLS is the caller's connection, nil for one without TLS.
+	TLS *tls.ConnectionState
 
 	// Values are what templates speak of, by name, whoever calls.
 	Values map[string]string
@@ -114,7 +117,7 @@ func (m *Mount) Call(verb route.Verb, path string, body any) Result {
 	}
 	c := &route.Call{
 		ID: "test", Verb: verb, Path: path, Full: m.Settings.Path + path, Namespace: route.Namespace{ID: store.RootNamespace},
-		Mount: m.Settings, Caller: m.Caller, Remote: m.Remote, Now: m.Clock.Now(), Header: func(string) string { return "" },
+		Mount: m.Settings, Caller: m.Caller, Remote: m.Remote, TLS: m.TLS, Now: m.Clock.Now(), Header: func(string) string { return "" },
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	}
 	c.Query, _ = url.ParseQuery(query)
