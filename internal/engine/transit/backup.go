@@ -124,6 +124,11 @@ func parseBackup(text string) (*backup, error) {
 	if err := json.Unmarshal(raw, b); err != nil {
 		return nil, errBackup
 	}
+	if b.Format == "" {
+		if b, err = parseForeign(raw); err != nil {
+			return nil, err
+		}
+	}
 	if b.Format != backupFormat {
 		return nil, errBackup
 	}
