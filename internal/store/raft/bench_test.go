@@ -78,21 +78,27 @@ func BenchmarkUpdate(b *testing.B) {
 	}
 }
 
+// BenchmarkViewGet reads rows of a store of 100,000: any of them, or the same
+// thousand again and again.
 func BenchmarkViewGet(b *testing.B) {
 	s := open(b, raft.Config{Path: b.TempDir()})
 	load(b, s, 100_000)
-	b.ResetTimer()
-	b.RunParallel(func(pb *testing.PB) {
-		for pb.Next() {
-			err := s.View(b.Context(), func(r store.Reader) error {
-				_, err := r.Get(row(rand.IntN(100_000)))
-				return err
+	for name, among := range map[string]int{"cold": 100_000, "hot": 1000} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					err := s.View(b.Context(), func(r store.Reader) error {
+						_, err := r.Get(row(rand.IntN(among)))
+						return err
+					})
+					if err != nil {
+						b.Error(err)
+					}
+				}
 			})
-			if err != nil {
-				b.Error(err)
-			}
-		}
-	})
+		})
+	}
 }
 
 func BenchmarkViewScan10(b *testing.B) {

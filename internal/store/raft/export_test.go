@@ -139,3 +139,14 @@ func CutWholeLog(s *Store) {
 	_ = s.raft.ReloadConfig(c) // the rest of it is as it was
 	_ = s.raft.Snapshot().Error()
 }
+
+// KeptRows returns how many bytes of rows are kept, and how many may be.
+func KeptRows(s *Store) (size, most int) {
+	for i := range s.state.db.rows.shards {
+		shard := &s.state.db.rows.shards[i]
+		shard.mu.RLock()
+		size += shard.size
+		shard.mu.RUnlock()
+	}
+	return size, keptRows + rowShards*(maxKeptRow+rowCost+store.MaxKey)
+}

@@ -77,6 +77,9 @@ func (m *machine) ApplyBatch(logs []*raft.Log) []any {
 		}
 	}
 	if a.err == nil && a.at != m.at {
+		for _, w := range a.winners {
+			m.state.db.rows.forget(w.writes, w.index)
+		}
 		a.err = m.state.apply(a.batch, a.at)
 	}
 	if a.err != nil {

@@ -87,7 +87,8 @@ type state struct {
 type database struct {
 	*pebble.DB
 	dir  string // its folder's name in the store's
-	refs int    // guarded by the state's mu; the state holds one itself
+	rows *rows
+	refs int // guarded by the state's mu; the state holds one itself
 	// discard removes the folder of a database that was replaced.
 	discard func()
 }
@@ -136,7 +137,7 @@ func (o opener) open(path string) (*database, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the state in %s: %w", path, err)
 	}
-	return &database{DB: db, dir: o.fs.PathBase(path), refs: 1}, nil
+	return &database{DB: db, dir: o.fs.PathBase(path), rows: newRows(keptRows), refs: 1}, nil
 }
 
 func openState(path string, o opener) (*state, error) {

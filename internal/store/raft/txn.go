@@ -37,25 +37,42 @@ func (r *reader) Get(key store.Key) ([]byte, error) {
 	return value, err
 }
 
-// get returns a row's value and version; both are zero if there is no row.
+// get returns a row's value, which must not be changed, and its version; both
+// are zero if there is no row.
 func (r *reader) get(key store.Key) ([]byte, store.Index, error) {
 	if err := r.store.usable(); err != nil {
 		return nil, 0, err
 	}
-	var scratch [256]byte
-	stored, closer, err := r.snap.pebble.Get(append(append(scratch[:0], rowPrefix), key...))
-	if errors.Is(err, pebble.ErrNotFound) {
+	known := r.snap.db.rows
+	found, ok := known.get(key, r.snap.index)
+	if !ok {
+		var err error
+		if found, err = r.fetch(key); err != nil {
+			return nil, 0, err
+		}
+		known.note(key, found, r.snap.index)
+	}
+	if found.version == 0 {
 		return nil, 0, store.ErrNotFound
 	}
+	return found.value, found.version, nil
+}
+
+// fetch reads a row from Pebble.
+func (r *reader) fetch(key store.Key) (row, error) {
+	stored, closer, err := r.snap.pebble.Get(rowKey(key))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return row{}, nil
+	}
 	if err != nil {
-		return nil, 0, r.store.readFailed(err)
+		return row{}, r.store.readFailed(err)
 	}
 	defer closer.Close()
 	version, value, err := splitRow(stored)
 	if err != nil {
-		return nil, 0, r.store.readFailed(err)
+		return row{}, r.store.readFailed(err)
 	}
-	return append(make([]byte, 0, len(value)), value...), version, nil
+	return row{value: append(make([]byte, 0, len(value)), value...), version: version}, nil
 }
 
 func splitRow(stored []byte) (store.Index, []byte, error) {
