@@ -184,6 +184,11 @@ func (x *exchange) begin() {
 	}
 	if x.endpoint != nil {
 		c.SetMatch(&x.match, x.endpoint)
+		if x.endpoint.Credentials {
+			if values := r.Headers("Authorization"); len(values) > 0 {
+				c.Credentials = wire.Secret(values[0])
+			}
+		}
 	}
 }
 

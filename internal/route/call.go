@@ -61,7 +61,9 @@ type Caller struct {
 	// Parent is the handle of the token that made a batch token, "" if none
 	// did: leases end with it too.
 	Parent string
-	// ExpiresAt is zero for a token that does not expire.
+	// IssuedAt is when the token was made, ExpiresAt when it ends; that is zero
+	// for a token that does not expire.
+	IssuedAt  time.Time
 	ExpiresAt time.Time
 	Metadata  map[string]string
 	// CubbyholeID names the token's cubbyhole; it dies with the token.
@@ -99,6 +101,9 @@ type Call struct {
 	TLS *tls.ConnectionState
 	// Header gives the request headers that the mount lets through.
 	Header func(name string) string
+	// Credentials is the Authorization header, for an endpoint that declares
+	// [Credentials].
+	Credentials wire.Secret
 	// Now is the instant of the request; handlers use it throughout.
 	Now time.Time
 	// WrapTTL is what the client asked for, zero if the answer is not wrapped.

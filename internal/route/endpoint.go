@@ -102,6 +102,11 @@ func Head() Option { return option(func(e *Endpoint) { e.Head = true }) }
 // Opaque declares that the body is not JSON: the handler finds it in [Call.Raw].
 func Opaque() Option { return option(func(e *Endpoint) { e.Opaque = true }) }
 
+// Credentials declares that the handler makes sure of its caller by the
+// Authorization header, which it finds in [Call.Credentials]: the caller is a
+// client of another protocol and holds no token.
+func Credentials() Option { return option(func(e *Endpoint) { e.Credentials = true }) }
+
 // Exists tells create from update for a Write: when fn reports false the
 // caller needs the create capability, else update. Without it a Write is an
 // update.
@@ -136,6 +141,8 @@ type Endpoint struct {
 	// Head says that the endpoint answers HEAD too; Opaque that its body is not
 	// JSON.
 	Head, Opaque bool
+	// Credentials says that the handler reads the Authorization header.
+	Credentials bool
 	// Local and Leader say which node answers; see [OnThisNode], [OnLeader].
 	Local, Leader bool
 	// Login and Issue say what the endpoint grants; authn.Login and

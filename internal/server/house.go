@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 
 	"github.com/cofferhq/coffer/internal/audit"
@@ -18,6 +19,7 @@ import (
 	"github.com/cofferhq/coffer/internal/lockout"
 	"github.com/cofferhq/coffer/internal/mount"
 	"github.com/cofferhq/coffer/internal/namespace"
+	"github.com/cofferhq/coffer/internal/oidc"
 	"github.com/cofferhq/coffer/internal/policy"
 	"github.com/cofferhq/coffer/internal/quota"
 	"github.com/cofferhq/coffer/internal/route"
@@ -111,7 +113,7 @@ func (h *house) open(ctx context.Context) (err error) {
 		return err
 	}
 	for name, eps := range map[string][]route.Endpoint{
-		mount.IdentityType: route.Bind(h.identity, identity.Routes),
+		mount.IdentityType: slices.Concat(route.Bind(h.identity, identity.Routes), route.Bind(h.openID(), oidc.Routes)),
 		mount.TokenType:    route.Bind(h.tokens, token.Routes),
 	} {
 		if tables[name], err = route.NewTable(eps); err != nil {

@@ -2,11 +2,13 @@ package server
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 
 	"github.com/cofferhq/coffer/internal/authn"
 	"github.com/cofferhq/coffer/internal/fault"
 	"github.com/cofferhq/coffer/internal/identity"
+	"github.com/cofferhq/coffer/internal/oidc"
 	"github.com/cofferhq/coffer/internal/policy"
 	"github.com/cofferhq/coffer/internal/route"
 	"github.com/cofferhq/coffer/internal/store"
@@ -15,6 +17,14 @@ import (
 
 // What the identity noun says about the holders of tokens, as the nouns that
 // must not know it ask for it.
+
+// openID is the noun of identity tokens and of sign-ins to other applications.
+func (h *house) openID() *oidc.Provider {
+	return oidc.New(oidc.Config{
+		Store: h.barrier, Clock: h.s.clock, Rand: rand.Reader, Address: func() string { return h.s.config.APIAddr },
+		Person: func(ctx context.Context, ns store.NamespaceID, entity string) (oidc.Person, error) { return h.identity.Admit(ctx, ns, entity) },
+	})
+}
 
 // mountOf finds a mount by its accessor.
 func (h *house) mountOf(ns store.NamespaceID, accessor string) (route.Mount, error) {

@@ -33,5 +33,6 @@ const (
 	KindEntityAlias   Kind = 51 // identity
 	KindGroup         Kind = 52 // identity
 	KindIdentityIndex Kind = 53 // identity: secondary indexes
+	KindOIDC          Kind = 54 // oidc: keys, roles, clients, providers, codes
 	KindSequence      Kind = 60 // id sequences by name
 )

@@ -86,7 +86,7 @@ func (e *Entry) ttl(now time.Time) time.Duration {
 func (e *Entry) Caller() route.Caller {
 	c := route.Caller{
 		Token: e.Handle, Namespace: e.NS, Accessor: e.Accessor, DisplayName: e.DisplayName, EntityID: e.EntityID, Policies: e.Policies,
-		Root: e.Root(), Batch: e.Type == Batch, ExpiresAt: e.Expires, Metadata: e.Meta, CubbyholeID: e.Handle,
+		Root: e.Root(), Batch: e.Type == Batch, IssuedAt: e.Created, ExpiresAt: e.Expires, Metadata: e.Meta, CubbyholeID: e.Handle,
 	}
 	if c.Batch {
 		c.Parent = string(e.Parent)
