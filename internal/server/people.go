@@ -22,7 +22,9 @@ import (
 func (h *house) openID() *oidc.Provider {
 	return oidc.New(oidc.Config{
 		Store: h.barrier, Clock: h.s.clock, Rand: rand.Reader, Address: func() string { return h.s.config.APIAddr },
-		Person: func(ctx context.Context, ns store.NamespaceID, entity string) (oidc.Person, error) { return h.identity.Admit(ctx, ns, entity) },
+		Person: func(ctx context.Context, ns store.NamespaceID, entity string) (oidc.Person, error) {
+			return h.identity.Admit(ctx, ns, entity)
+		},
 	})
 }
 
