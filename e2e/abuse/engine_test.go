@@ -145,3 +145,15 @@ func (f *faulty) method() authn.Type {
 		New: func(authn.Host) (any, error) { return struct{}{}, nil }, Doc: "Misbehaves.",
 	}
 }
+
+// times counts the revocations of a payload that have succeeded.
+func (f *faulty) times(payload string) (n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, p := range f.revoked {
+		if p == payload {
+			n++
+		}
+	}
+	return n
+}

@@ -69,10 +69,10 @@ var Routes = []route.Endpoint{
 	route.Raw(route.VerbRead, "pprof/{profile}", (*Diag).profile, route.Sudo(), route.RootOnly(),
 		route.Doc{Summary: "Take a profile: allocs, block, goroutine, heap, mutex or threadcreate."}),
 
-	route.Read("internal/counters/requests", (*Diag).countRequests, route.Doc{Summary: "Not supported any more, as in Vault; see sys/metrics."}),
-	route.Read("internal/counters/tokens", (*Diag).countTokens, route.Doc{Summary: "Count the service tokens."}),
-	route.Read("internal/counters/entities", (*Diag).countEntities, route.Doc{Summary: "Count the entities."}),
-	route.Read("internal/counters/activity", (*Diag).activity, route.Doc{Summary: "Show client activity, of which nothing is recorded."}),
+	route.Read("internal/counters/requests", (*Diag).countRequests, route.RootOnly(), route.Doc{Summary: "Not supported any more, as in Vault; see sys/metrics."}),
+	route.Read("internal/counters/tokens", (*Diag).countTokens, route.RootOnly(), route.Doc{Summary: "Count the service tokens."}),
+	route.Read("internal/counters/entities", (*Diag).countEntities, route.RootOnly(), route.Doc{Summary: "Count the entities."}),
+	route.Read("internal/counters/activity", (*Diag).activity, route.RootOnly(), route.Doc{Summary: "Show client activity, of which nothing is recorded."}),
 }
 
 type noInput struct{}

@@ -3,6 +3,8 @@ package namespace
 import (
 	"context"
 	"errors"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cofferhq/coffer/internal/fault"
@@ -86,15 +88,26 @@ func (s *Store) finishAll(ctx context.Context) (done bool) {
 		s.Log.Warn("looking for namespaces to delete", "error", err)
 		return false
 	}
-	done = true
+	var failed atomic.Bool
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, atOnce)
 	for _, id := range ids {
-		if err := s.finish(ctx, id); err != nil {
-			done = false
-			s.Log.Warn("deleting a namespace; it is tried again", "namespace", id, "error", err)
-		}
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			if err := s.finish(ctx, id); err != nil {
+				failed.Store(true)
+				s.Log.Warn("deleting a namespace; it is tried again", "namespace", id, "error", err)
+			}
+		})
 	}
-	return done
+	wg.Wait()
+	return !failed.Load()
 }
+
+// atOnce is how many namespaces are taken down at a time, so that one whose
+// database is away holds up few others.
+const atOnce = 8
 
 // finish takes down one namespace. Every step can be repeated.
 func (s *Store) finish(ctx context.Context, id store.NamespaceID) error {

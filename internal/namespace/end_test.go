@@ -45,20 +45,22 @@ func (f *fixture) finish(ns store.NamespaceID) {
 	<-done
 }
 
+// runUntilIdle runs the worker until it waits, and stops it there. The test must
+// be in a bubble of synctest.
+func (f *fixture) runUntilIdle() {
+	f.t.Helper()
+	ctx, stop := context.WithCancel(f.t.Context())
+	done := make(chan error)
+	go func() { done <- f.Run(ctx) }()
+	synctest.Wait()
+	stop()
+	<-done
+}
+
 func TestDeleteTakesEverything(t *testing.T) {
 	f := newFixture(t)
 	a, b := f.create(store.RootNamespace, "a"), f.create(store.RootNamespace, "b")
-	_, err := f.db.Update(t.Context(), func(tx store.Txn) error {
-		for i := range 1200 { // more than one page of them
-			if err := tx.Put(store.NewKey(a, store.MountID(i%7), kindThing, store.Uint64Part(uint64(i))), nil); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	fill(t, f.db, a, 1200) // more than one page of them
 	f.delete("a")
 	if n := f.rows(a); n != 0 {
 		t.Errorf("%d rows are left", n)

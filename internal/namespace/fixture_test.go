@@ -22,6 +22,8 @@ type fixture struct {
 	*namespace.Store
 	t  *testing.T
 	db *mem.Store
+	// disk is what the noun writes to: db, or what stands before it.
+	disk store.Store
 	// end runs when a namespace ends; nil does nothing.
 	end func(ctx context.Context, ns store.NamespaceID) error
 }
@@ -29,6 +31,7 @@ type fixture struct {
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	f := &fixture{t: t, db: mem.New()}
+	f.disk = f.db
 	f.Store = f.another()
 	return f
 }
@@ -36,7 +39,7 @@ func newFixture(t *testing.T) *fixture {
 // another opens the noun again over the same store, as after a restart.
 func (f *fixture) another() *namespace.Store {
 	s := namespace.New(namespace.Config{
-		Store: f.db, Clock: clock.NewFake(time.Time{}), Rand: rand.Reader, Log: slog.New(slog.DiscardHandler),
+		Store: f.disk, Clock: clock.NewFake(time.Time{}), Rand: rand.Reader, Log: slog.New(slog.DiscardHandler),
 		Born: func(tx store.Txn, ns store.NamespaceID) error {
 			return tx.Put(store.NewKey(ns, store.System, kindThing, "born"), nil)
 		},
