@@ -20,6 +20,9 @@ install_servers() {
 	/usr/bin/python3 -c 'import hvac' 2>/dev/null || packages+=(python3-hvac)
 	command -v strace >/dev/null || packages+=(strace) # makes fsync fail
 	command -v curl >/dev/null || packages+=(curl)
+	command -v openssl >/dev/null || packages+=(openssl)
+	[[ -x /usr/sbin/sshd ]] || packages+=(openssh-server)
+	command -v ssh >/dev/null || packages+=(openssh-client)
 	command -v gcc >/dev/null || packages+=(gcc libc6-dev) # the race detector links with it
 	if ((${#packages[@]} == 0)); then
 		return
