@@ -278,6 +278,7 @@ func (l *Listener) answer(w http.ResponseWriter, r *http.Request, id string, a *
 		status = http.StatusNotFound
 	case reply.Accepted:
 		status = http.StatusAccepted
+		id = "" // as clients know it: the answer is made outside the request
 	case reply.Status != 0:
 		status = reply.Status
 	}

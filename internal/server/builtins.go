@@ -16,6 +16,7 @@ import (
 	"github.com/cofferhq/coffer/internal/engine/database/postgres"
 	"github.com/cofferhq/coffer/internal/engine/kv"
 	"github.com/cofferhq/coffer/internal/engine/pki"
+	"github.com/cofferhq/coffer/internal/engine/pki/acme"
 	"github.com/cofferhq/coffer/internal/engine/ssh"
 	"github.com/cofferhq/coffer/internal/engine/totp"
 	"github.com/cofferhq/coffer/internal/engine/transit"
@@ -37,7 +38,7 @@ func engines() []engine.Type {
 		ssh.Type,
 		totp.Type,
 		transit.Type(route.Bind(tools.New(rand.Reader), tools.Routes(""))),
-		pki.Type,
+		pki.Type(acme.Internet()),
 	}
 }
 

@@ -68,6 +68,7 @@ type authority struct {
 	urls     urlsConfig
 	cluster  clusterConfig
 	crl      crlConfig
+	acme     acmeConfig
 	// responders are the issuers that answer OCSP requests.
 	responders responders
 }
@@ -121,10 +122,10 @@ func (e *Engine) ca(ctx context.Context) (*authority, error) {
 
 // load reads an authority from its rows: within a transaction, as it is there.
 func (e *Engine) load(r store.Reader) (*authority, error) {
-	a := &authority{byID: map[string]*issuer{}, parsed: map[string]crypto.Signer{}, names: map[string]*issuer{}, crl: defaultCRL()}
+	a := &authority{byID: map[string]*issuer{}, parsed: map[string]crypto.Signer{}, names: map[string]*issuer{}, crl: defaultCRL(), acme: defaultACME()}
 	for _, err := range []error{
 		setting(e, r, "issuers", &a.issuing), setting(e, r, "keys", &a.keysConf), setting(e, r, "urls", &a.urls),
-		setting(e, r, "cluster", &a.cluster), setting(e, r, "crl", &a.crl),
+		setting(e, r, "cluster", &a.cluster), setting(e, r, "crl", &a.crl), setting(e, r, "acme", &a.acme),
 	} {
 		if err != nil {
 			return nil, err

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/cofferhq/coffer/internal/engine"
+	"github.com/cofferhq/coffer/internal/engine/pki/acme"
 	"github.com/cofferhq/coffer/internal/fault"
 	"github.com/cofferhq/coffer/internal/store"
 	"github.com/cofferhq/coffer/internal/wire"
@@ -34,6 +35,7 @@ type Engine struct {
 	authority authorities
 	roles     roles
 	lists     revocations
+	acme      *acmeServer
 	stop      func()
 }
 
@@ -42,10 +44,11 @@ var (
 	_ engine.Closer  = (*Engine)(nil)
 )
 
-func newEngine(h engine.Host) (any, error) {
+func newEngine(h engine.Host, n acme.Network) *Engine {
 	e := &Engine{host: h}
+	e.acme = newACME(e, n)
 	e.stop = h.Storage.Watch(e.changed)
-	return e, nil
+	return e
 }
 
 // Close stops following the mount's changes.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cofferhq/coffer/internal/engine/enginetest"
 	"github.com/cofferhq/coffer/internal/engine/pki"
+	"github.com/cofferhq/coffer/internal/engine/pki/acme"
 )
 
 func itoa(n int64) string { return strconv.FormatInt(n, 10) }
@@ -21,7 +22,8 @@ type object = map[string]any
 // newMount is an empty mount of the engine.
 func newMount(t *testing.T) *enginetest.Mount {
 	t.Helper()
-	return enginetest.New(t, pki.Type.Routes, pki.Type.New)
+	kind := pki.Type(acme.Internet())
+	return enginetest.New(t, kind.Routes, kind.New)
 }
 
 // newCA is a mount with a root on an EC key, called "r1", and a role "web" for

@@ -4,19 +4,22 @@ import (
 	"slices"
 
 	"github.com/cofferhq/coffer/internal/engine"
+	"github.com/cofferhq/coffer/internal/engine/pki/acme"
 	"github.com/cofferhq/coffer/internal/route"
 )
 
-// Type is the mount type "pki".
-var Type = engine.Type{
-	Name:   "pki",
-	Doc:    "Is a certificate authority: issues, signs and revokes X.509 certificates.",
-	Routes: routes(),
-	New:    newEngine,
+// Type is the mount type "pki", with the network that ACME's challenges use.
+func Type(n acme.Network) engine.Type {
+	return engine.Type{
+		Name:   "pki",
+		Doc:    "Is a certificate authority: issues, signs and revokes X.509 certificates.",
+		Routes: routes(),
+		New:    func(h engine.Host) (any, error) { return newEngine(h, n), nil },
+	}
 }
 
 func routes() []route.Endpoint {
-	return slices.Concat(authorityRoutes(), issuerRoutes(), leafRoutes(), publicRoutes(), settingRoutes())
+	return slices.Concat(authorityRoutes(), issuerRoutes(), leafRoutes(), publicRoutes(), settingRoutes(), acmeRoutes())
 }
 
 // authorityRoutes make and import certificate authorities.

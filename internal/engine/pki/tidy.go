@@ -465,5 +465,3 @@ func (e *Engine) tidyIssuers(tx store.Txn, s *tidyState) (string, error) {
 	}
 	return "", nil
 }
-
-func (e *Engine) tidyACME(store.Txn, *tidyState) (string, error) { return "", nil }

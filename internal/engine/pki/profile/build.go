@@ -336,3 +336,27 @@ func AlternativeOnly(q *Request, subject Role) (*x509.Certificate, error) {
 	t := &x509.Certificate{}
 	return t, r.fillNames(t, n, q)
 }
+
+// Admits reports, as an error, whether the role lets all names of a request
+// into a certificate.
+func (r *Role) Admits(q *Request, env Env) error {
+	n, err := r.collect(q)
+	if err != nil {
+		return err
+	}
+	return r.check(n, env)
+}
+
+// HasOtherNames reports whether a certificate request has alternative names of
+// kinds that the standard library does not read, or malformed ones.
+func HasOtherNames(csr *x509.CertificateRequest) bool {
+	list, err := otherNames(csr)
+	return err != nil || len(list) > 0
+}
+
+// ValidDNSName reports whether a name in lower case is a DNS name, or a
+// wildcard whose first label is "*".
+func ValidDNSName(name string) bool {
+	ascii, wildcard, ok := asciiName(name)
+	return ok && ascii == name && (!wildcard || strings.HasPrefix(name, "*."))
+}
