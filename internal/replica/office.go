@@ -63,7 +63,22 @@ func (n *Node) Resign(ctx context.Context, own int64, handOver func(context.Cont
 			return ctx.Err()
 		}
 	}
-	return handOver(ctx)
+	if err := handOver(ctx); err != nil {
+		return err
+	}
+	for {
+		changed := n.Consensus.Changed()
+		if !n.Leads() {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-timeout:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // leader is who leads, for requests that look for somebody to answer them: a

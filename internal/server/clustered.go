@@ -1,12 +1,14 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/cofferhq/coffer/internal/cluster"
@@ -194,13 +196,42 @@ func (s *Server) peerServer() *http.Server {
 }
 
 // stepDown hands the leadership over; own is how many running requests ask for
-// it. A node alone gets [fault.Precondition].
-func (s *Server) stepDown(ctx context.Context, own int64) error {
+// it. A node that no unsealed voter could succeed gets [fault.Precondition],
+// unless anyone will do.
+func (s *Server) stepDown(ctx context.Context, own int64, anyone bool) error {
 	if s.replica == nil {
 		return nil
 	}
-	return s.replica.Resign(ctx, own, func(ctx context.Context) error { return s.raft.StepDown(ctx, "") })
+	return s.replica.Resign(ctx, own, func(ctx context.Context) error {
+		err := fault.New(fault.Precondition, "no other voter that is unsealed can take over the leadership")
+		for _, id := range s.successors() {
+			// One may have stepped down itself a moment ago.
+			if err = s.raft.StepDown(ctx, id); err == nil {
+				return nil
+			}
+		}
+		if anyone {
+			err = s.raft.StepDown(ctx, "")
+		}
+		return err
+	})
 }
+
+// successors are the voters that could lead, the most current first.
+func (s *Server) successors() []string {
+	echoes := s.roster.All()
+	slices.SortStableFunc(echoes, func(a, b cluster.Echo) int { return cmp.Compare(b.Applied, a.Applied) })
+	var ids []string
+	for _, e := range echoes {
+		if m, ok := s.raft.Member(e.ID); ok && m.Voter && !e.Sealed && s.clock.Now().Sub(e.At) < silent {
+			ids = append(ids, e.ID)
+		}
+	}
+	return ids
+}
+
+// silent is how long a node may not have been heard to be taken for alive.
+const silent = 3 * cluster.EchoInterval
 
 // runPeers talks with the other nodes. The function that it returns ends that,
 // after the requests that came from them.
@@ -209,22 +240,25 @@ func (s *Server) runPeers(ctx context.Context) (end func()) {
 		return func() {}
 	}
 	server, l := s.peerServer(), s.network.Listen(forwarding)
-	s.background.Go(func() {
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
 		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			s.log.Error("a task ended", "task", "peers", "error", err)
 		}
-	})
+	}()
 	s.background.Go(func() {
 		if err := s.echo(ctx); !errors.Is(err, context.Canceled) {
 			s.log.Error("a task ended", "task", "echo", "error", err)
 		}
 	})
 	return func() {
-		brief, cancel := context.WithTimeout(ctx, peersTime)
+		brief, cancel := context.WithTimeout(context.WithoutCancel(ctx), peersTime)
 		defer cancel()
 		if err := server.Shutdown(brief); err != nil {
 			_ = server.Close() // they had their time
 		}
+		<-served
 		s.peers.Close()
 	}
 }
@@ -244,7 +278,7 @@ func (s *Server) handOver(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, handOverTime)
 	defer cancel()
-	switch err := s.stepDown(ctx, 0); {
+	switch err := s.stepDown(ctx, 0, true); {
 	case err == nil:
 		s.log.Info("handed over the leadership")
 	case !errors.Is(err, fault.Precondition):

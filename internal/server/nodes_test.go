@@ -227,6 +227,14 @@ func (ns *nodes) start(id string) *node {
 			t.Logf("the log of %s:\n%s", id, tail(n.log.String(), 60))
 		}
 	})
+	ns.all = append(ns.all, n)
+	t.Cleanup(func() { // all at once: the last ones would wait for a majority
+		var wg sync.WaitGroup
+		for _, n := range ns.all {
+			wg.Go(n.stop)
+		}
+		wg.Wait()
+	})
 	return n
 }
 
@@ -239,15 +247,8 @@ func tail(text string, lines int) string {
 func newNodes(t *testing.T, n int) *nodes {
 	t.Helper()
 	ns := &nodes{t: t, wire: newWire()}
-	t.Cleanup(func() { // all at once: the last ones would wait for a majority
-		var wg sync.WaitGroup
-		for _, n := range ns.all {
-			wg.Go(n.stop)
-		}
-		wg.Wait()
-	})
 	for i := range n {
-		ns.all = append(ns.all, ns.start(fmt.Sprintf("n%d", i)))
+		ns.start(fmt.Sprintf("n%d", i))
 	}
 	first := ns.all[0]
 	if err := first.raft.Found(t.Context()); err != nil {

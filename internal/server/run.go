@@ -116,11 +116,12 @@ func (s *Server) stop(ctx context.Context, ports []*port, endPeers func(), stopT
 			_ = p.http.Close() // they had their time
 		}
 	}
-	endPeers()
 	s.ceremony.Seal(ctx)
 	stopTasks()
 	s.background.Wait()
-	return s.store.Close()
+	err := s.store.Close()
+	endPeers() // until now they are told that nothing is done here
+	return err
 }
 
 func (s *Server) listen() ([]*port, error) {

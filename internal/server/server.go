@@ -139,7 +139,7 @@ func (s *Server) prepare() (err error) {
 	c := cluster.Config{
 		Clock: s.clock, Version: version.Reported(), HA: s.raft != nil, APIAddr: s.config.APIAddr, ClusterAddr: s.config.ClusterAddr,
 		Status: s.status, Self: s.self, Roster: s.roster, Index: s.index, Ready: s.ready,
-		StepDown: func(ctx context.Context) error { return s.stepDown(ctx, 1) },
+		StepDown: func(ctx context.Context) error { return s.stepDown(ctx, 1, false) },
 	}
 	if s.replica != nil {
 		c.Place = s.place

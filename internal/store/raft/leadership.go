@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -29,18 +30,22 @@ const notLeader = "this node may not write: it is not the leader"
 
 // office is who leads, and the channel that is closed when that changes.
 type office struct {
+	leader  atomic.Pointer[Leader] // written under mu; every request asks
 	mu      sync.Mutex
-	leader  Leader        // guarded by mu
 	changed chan struct{} // guarded by mu
+	// abstains is until when this node leaves the leadership to others, Unix
+	// nanoseconds.
+	abstains atomic.Int64
 	// settledTerm is the term in which this node leads with everything applied.
 	settledTerm uint64 // guarded by mu
 }
 
 // Leader returns who leads.
 func (s *Store) Leader() Leader {
-	s.office.mu.Lock()
-	defer s.office.mu.Unlock()
-	return s.office.leader
+	if l := s.office.leader.Load(); l != nil {
+		return *l
+	}
+	return Leader{}
 }
 
 // Changed returns a channel that is closed when [Store.Leader] changes next.
@@ -119,10 +124,10 @@ func (s *Store) whoLeads() Leader {
 func (s *Store) publish(l Leader) {
 	s.office.mu.Lock()
 	defer s.office.mu.Unlock()
-	if l == s.office.leader {
+	if l == s.Leader() {
 		return
 	}
-	s.office.leader = l
+	s.office.leader.Store(&l)
 	close(s.office.changed)
 	s.office.changed = make(chan struct{})
 }
@@ -166,6 +171,9 @@ func (s *Store) silence() error {
 		return *failure
 	}
 	now := s.config.Clock.Now()
+	if until := s.office.abstains.Load(); until != 0 && now.UnixNano() < until {
+		return errAbstains
+	}
 	for _, work := range []struct {
 		what  string
 		since int64
@@ -227,8 +235,14 @@ func (s *Store) wait(ctx context.Context, f raft.Future) error {
 	}
 }
 
+// abstention is how long a node that has stepped down does not stand again.
+const abstention = 10 * time.Second
+
+var errAbstains = errors.New("this node has stepped down a moment ago and leaves the leadership to others")
+
 // StepDown hands the leadership to the voter to, or to the one that is the most
-// up to date if to is "". It returns once this node has resigned. A node that
+// up to date if to is "". It returns once this node has resigned, which does not
+// stand again for ten seconds. A node that
 // does not lead gets [fault.Standby]; a cluster with no other voter keeps its
 // leader and gives [fault.Precondition].
 func (s *Store) StepDown(ctx context.Context, to string) error {
@@ -258,6 +272,7 @@ func (s *Store) StepDown(ctx context.Context, to string) error {
 	if err := s.wait(ctx, transfer()); err != nil {
 		return fault.Wrap(fault.Unavailable, err, "the leadership could not be handed over; try again")
 	}
+	s.office.abstains.Store(s.config.Clock.Now().Add(abstention).UnixNano())
 	return nil
 }
 
