@@ -32,9 +32,9 @@ type Config struct {
 	// Multiplier stretches the times after which a silent leader is replaced, 1
 	// to 10, for slow networks and machines. Zero is 1.
 	Multiplier int
-	// KeepOut says which rows of a backup are not restored, because they belong
-	// to the cluster that it is restored to. Nil restores all.
-	KeepOut func(store.Key) bool
+	// Own are the rows that restoring a backup leaves as they are, because they
+	// are about this cluster's nodes.
+	Own []store.Range
 	// FS is the file system. Nil is the machine's.
 	FS vfs.FS
 

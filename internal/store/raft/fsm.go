@@ -33,6 +33,8 @@ type machine struct {
 	// grown is told how many bytes of log an entry had.
 	grown func(int)
 	clock clock.Clock
+	// members are those of the newest configuration applied.
+	members atomic.Pointer[members]
 	// busySince is when the running application of entries began, as Unix
 	// nanoseconds, or 0.
 	busySince atomic.Int64
@@ -73,7 +75,7 @@ func (m *machine) ApplyBatch(logs []*raft.Log) []any {
 		case raft.LogCommand:
 			answers[i] = a.entry(log)
 		case raft.LogConfiguration:
-			a.members(log)
+			a.noteMembers(log)
 		}
 	}
 	if a.err == nil && a.at != m.at {
@@ -88,6 +90,9 @@ func (m *machine) ApplyBatch(logs []*raft.Log) []any {
 		return m.refuse(answers)
 	}
 	m.at = a.at
+	if a.changed != nil {
+		m.members.Store(a.changed)
+	}
 	m.notify(a.winners)
 	return answers
 }
@@ -107,7 +112,8 @@ type application struct {
 	batch   *pebble.Batch
 	at      applied
 	winners []winner
-	err     error // the state could not be read
+	changed *members // nil unless the members have changed
+	err     error    // the state could not be read
 }
 
 // entry applies one log entry and returns the answer.
@@ -127,10 +133,11 @@ func (a *application) entry(log *raft.Log) any {
 	return verdicts
 }
 
-// members notes who the members are from this entry on.
-func (a *application) members(log *raft.Log) {
+// noteMembers notes who the members are from this entry on.
+func (a *application) noteMembers(log *raft.Log) {
 	a.at.log, a.at.term = log.Index, log.Term
-	a.err = errors.Join(a.err, setMembers(a.batch, members{log.Index, raft.DecodeConfiguration(log.Data)}))
+	a.changed = &members{log.Index, raft.DecodeConfiguration(log.Data)}
+	a.err = errors.Join(a.err, setMembers(a.batch, *a.changed))
 }
 
 func (a *application) transaction(t *transaction) verdict {

@@ -24,15 +24,27 @@ func (s *Store) NodeID() string { return string(s.nodeID) }
 // Members returns the nodes of the cluster as this one knows them, in the order
 // in which they were added; none if it belongs to none yet.
 func (s *Store) Members() []Member {
+	return membersOf(s.raft.GetConfiguration().Configuration())
+}
+
+func membersOf(c raft.Configuration) []Member {
 	var list []Member
-	for _, server := range s.raft.GetConfiguration().Configuration().Servers {
+	for _, server := range c.Servers {
 		list = append(list, Member{ID: string(server.ID), Address: string(server.Address), Voter: server.Suffrage == raft.Voter})
 	}
 	return list
 }
 
-// MembersIndex returns the log index of the newest change of [Store.Members].
-func (s *Store) MembersIndex() uint64 { return s.raft.GetConfiguration().Index() }
+// Committed returns the members on which a majority has agreed for good, and the
+// log index at which it did. [Store.Members] may be ahead of it, or of nothing,
+// if this node is a leader that was replaced.
+func (s *Store) Committed() (list []Member, index uint64) {
+	m := s.machine.members.Load()
+	if m == nil {
+		return nil, 0
+	}
+	return membersOf(m.Configuration), m.Index
+}
 
 // Member returns the member with an id.
 func (s *Store) Member(id string) (Member, bool) {

@@ -96,7 +96,7 @@ func (s *Store) openFiles(undo *cleanup) error {
 	if s.nodeID, err = nodeID(disk, private.PathJoin(path, "node-id"), s.config.NodeID); err != nil {
 		return err
 	}
-	s.snapshots = &snapshotStore{fs: disk, root: path, keepOut: s.config.KeepOut}
+	s.snapshots = &snapshotStore{fs: disk, root: path, own: s.config.Own}
 	stateDir, err := s.snapshots.stateDir()
 	if err != nil {
 		return err
@@ -209,6 +209,9 @@ func (s *Store) startRaft(undo *cleanup) (err error) {
 	}
 	s.machine.recent.limit = remembered
 	s.machine.recent.reset(s.machine.at.commit)
+	if err := s.loadMembers(); err != nil {
+		return err
+	}
 
 	address := s.config.Address
 	if s.config.Network == nil {
@@ -323,6 +326,28 @@ func (s *Store) checkComplete() error {
 	if at := s.state.position().log; at > last {
 		return fmt.Errorf("the log in %s ends at entry %d, but the state has applied entry %d: log files are missing or were cut off; "+
 			"restore this node from a snapshot or a peer", s.log.dir, last, at)
+	}
+	return nil
+}
+
+// loadMembers finds the members as of the state, or of the snapshot of a state
+// that was written before it noted them.
+func (s *Store) loadMembers() error {
+	m, err := readMembers(s.state.db)
+	if err != nil {
+		return fmt.Errorf("reading the members: %w", err)
+	}
+	metas, err := s.snapshots.List()
+	if err != nil {
+		return err
+	}
+	for _, meta := range metas {
+		if meta.ConfigurationIndex > m.Index {
+			m = members{Index: meta.ConfigurationIndex, Configuration: meta.Configuration}
+		}
+	}
+	if m.Index > 0 {
+		s.machine.members.Store(&m)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/hashicorp/raft"
@@ -85,7 +86,7 @@ func (r *receiver) build(from io.Reader) error {
 		if err != nil {
 			return err
 		}
-		if s.purpose == forRestore && r.store.keepOut != nil && r.store.keepOut(key) {
+		if s.purpose == forRestore && slices.ContainsFunc(r.store.own, func(own store.Range) bool { return own.Contains(key) }) {
 			continue
 		}
 		if err := batch.Set(rowKey(key), row, nil); err != nil {
@@ -165,6 +166,7 @@ func (m *machine) Restore(io.ReadCloser) error {
 		return m.err
 	}
 	m.at = to
+	m.members.Store(&members{Index: r.meta.ConfigurationIndex, Configuration: r.meta.Configuration})
 	m.recent.reset(to.commit)
 	m.replaced(to.commit)
 	return nil
@@ -178,6 +180,13 @@ func (m *machine) putInForce(r *received, to applied) error {
 	}
 	if err := batch.Set(appliedKey, to.encode(), nil); err != nil {
 		return err
+	}
+	if r.purpose == forRestore {
+		for _, own := range m.snapshots.own {
+			if err := copyRows(batch, m.state.db, own); err != nil {
+				return err
+			}
+		}
 	}
 	if err := r.db.Apply(batch, pebble.NoSync); err != nil {
 		return err
@@ -195,4 +204,19 @@ func (m *machine) putInForce(r *received, to applied) error {
 		// The next start removes what cannot be removed now.
 		_ = m.snapshots.fs.RemoveAll(m.snapshots.fs.PathJoin(m.snapshots.root, before.dir))
 	})
+}
+
+// copyRows takes rows over as they are, versions included.
+func copyRows(to *pebble.Batch, from pebble.Reader, rg store.Range) (err error) {
+	it, err := from.NewIter(bounds(rg.Start, rg.End))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	for ok := it.First(); ok; ok = it.Next() {
+		if err := to.Set(it.Key(), it.Value(), nil); err != nil {
+			return err
+		}
+	}
+	return it.Error()
 }

@@ -25,8 +25,7 @@ type snapshotStore struct {
 	root  string // the store's folder
 	state *state
 	open  func(path string) (*database, error)
-	// keepOut says which rows of a backup are not restored. Nil restores all.
-	keepOut func(store.Key) bool
+	own   []store.Range // not restored from backups
 
 	mu       sync.Mutex
 	received *received // guarded by mu; complete, and not yet in force
