@@ -23,12 +23,12 @@ func layers() [][]string {
 	return [][]string{
 		{"api", "internal/fault", "internal/clock", "internal/version", "internal/store/btree", "internal/seal/shamir", "internal/pgtest", "internal/k8stest"},
 		{"internal/wire", "internal/store", "internal/config", "internal/bench"},
-		{"internal/cli", "internal/route", "internal/store/mem", "internal/store/raft", "internal/store/storetest"},
+		{"internal/cli", "internal/route", "internal/store/mem", "internal/store/raft", "internal/store/storetest", "internal/cluster/port"},
 		{"internal/barrier", "internal/engine", "internal/envelope", "internal/namespace", "internal/openapi", "internal/replica"},
 		{"internal/authn", "internal/expiry", "internal/engine/enginetest"},
 		// The nouns, and the engines and methods beside them.
 		{
-			"internal/audit", "internal/backup", "internal/catalog", "internal/cluster", "internal/diag", "internal/lease", "internal/lockout",
+			"internal/audit", "internal/backup", "internal/catalog", "internal/cluster", "internal/cluster/membership", "internal/diag", "internal/lease", "internal/lockout",
 			"internal/mount", "internal/oidc", "internal/policy", "internal/quota", "internal/seal", "internal/settings", "internal/tools", "internal/engine/", "internal/authn/",
 		},
 		{"internal/identity", "internal/token"}, // one is whom policies are rendered for, the other ends the leases of what it revokes

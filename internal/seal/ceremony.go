@@ -21,6 +21,7 @@ import (
 var (
 	errInitialized    = fault.New(fault.Invalid, "Vault is already initialized")
 	errNotInitialized = fault.New(fault.Invalid, "Vault is not initialized")
+	errInvited        = fault.New(fault.Invalid, "Vault is already initialized: this node is about to join a cluster; unseal it with that cluster's keys")
 	errDenied         = fault.New(fault.Denied, "permission denied")
 )
 
@@ -50,6 +51,9 @@ type Config struct {
 	// root generation get a one-time pad of it beforehand.
 	RootTokenLength int
 
+	// Found prepares Store to be initialised: a node of no cluster founds one.
+	// Nil does nothing.
+	Found func(ctx context.Context) error
 	// NewRootToken makes a root token behind b. During init, b lies over the
 	// transaction that initialises: everything is written or nothing. It must
 	// not keep b, and may be called again when the transaction is retried.
@@ -90,6 +94,8 @@ type Ceremony struct {
 	// seal status answers while a ceremony works or waits for the store.
 	current atomic.Pointer[barrier.Barrier] // nil while sealed
 	shown   atomic.Pointer[progress]
+	// invitation is the cluster to join, nil if there is none.
+	invitation atomic.Pointer[Invitation]
 
 	mu       sync.Mutex
 	failures int // attempts to unseal that failed since it last worked
@@ -227,6 +233,9 @@ func (c *Ceremony) close(ctx context.Context) {
 func (c *Ceremony) Status(ctx context.Context) (Status, error) {
 	s := Status{Type: TypeShamir, Sealed: c.current.Load() == nil, Version: c.cfg.Version, StorageType: c.cfg.StorageType}
 	config, info, err := c.config(ctx)
+	if err != nil {
+		config, _, err = c.invited(err)
+	}
 	if errors.Is(err, errNotInitialized) {
 		return s, nil
 	}

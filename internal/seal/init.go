@@ -35,6 +35,14 @@ func (c *Ceremony) Init(ctx context.Context, in InitRequest) (InitResult, error)
 	if err != nil {
 		return InitResult{}, err
 	}
+	if c.invitation.Load() != nil {
+		return InitResult{}, errInvited
+	}
+	if c.cfg.Found != nil {
+		if err := c.cfg.Found(ctx); err != nil {
+			return InitResult{}, err
+		}
+	}
 	var result InitResult
 	_, err = c.cfg.Store.Update(ctx, func(t store.Txn) error {
 		switch _, _, err := readConfig(t); {

@@ -29,8 +29,11 @@ func (c *Ceremony) Unseal(ctx context.Context, in UnsealRequest) (Status, error)
 		return c.Status(ctx)
 	}
 	config, info, err := c.config(ctx)
+	var invitation *Invitation
 	if err != nil {
-		return Status{}, err
+		if config, invitation, err = c.invited(err); err != nil {
+			return Status{}, err
+		}
 	}
 	share, err := parseShare(in.Key, config.Shares)
 	if err != nil {
@@ -48,7 +51,13 @@ func (c *Ceremony) Unseal(ctx context.Context, in UnsealRequest) (Status, error)
 		return c.Status(ctx)
 	}
 	defer c.forget()
-	if err := c.open(ctx, config, info); err != nil {
+	if invitation != nil {
+		config, info, err = c.accept(ctx, invitation)
+	}
+	if err == nil {
+		err = c.open(ctx, config, info)
+	}
+	if err != nil {
 		c.failures++
 		c.cfg.Log.Warn("unsealing", "failures", c.failures, "error", err)
 		return Status{}, err

@@ -117,6 +117,9 @@ func (s *Server) self() cluster.Info {
 func (s *Server) place() cluster.Place {
 	l := s.replica.Consensus.Leader()
 	p := cluster.Place{Leads: l.Self, CutOff: s.replica.Stale() != nil, Leader: cluster.Info{ID: l.ID}}
+	if m := s.membership.Load(); m != nil {
+		p.Removed = m.IsRemoved()
+	}
 	switch i := s.heard.Load(); {
 	case l.Self:
 		p.Leader, p.Since = s.self(), time.Unix(0, s.since.Load()).UTC()

@@ -56,6 +56,11 @@ func (s *Server) Run(ctx context.Context, reload <-chan *config.Config) error {
 			s.log.Error("a task ended", "task", "seal", "error", err)
 		}
 	})
+	s.background.Go(func() {
+		if err := s.runMembership(tasks); err != nil && !errors.Is(err, context.Canceled) {
+			s.log.Error("a task ended", "task", "membership", "error", err)
+		}
+	})
 	err = s.start(ctx, ports)
 	for running := err == nil; running; {
 		select {
@@ -121,7 +126,7 @@ func (s *Server) stop(ctx context.Context, ports []*port, endPeers func(), stopT
 	s.background.Wait()
 	err := s.store.Close()
 	endPeers() // until now they are told that nothing is done here
-	return err
+	return errors.Join(err, s.closePort())
 }
 
 func (s *Server) listen() ([]*port, error) {

@@ -18,6 +18,8 @@ import (
 	"github.com/cofferhq/coffer/internal/barrier"
 	"github.com/cofferhq/coffer/internal/clock"
 	"github.com/cofferhq/coffer/internal/cluster"
+	"github.com/cofferhq/coffer/internal/cluster/membership"
+	clusterport "github.com/cofferhq/coffer/internal/cluster/port"
 	"github.com/cofferhq/coffer/internal/config"
 	"github.com/cofferhq/coffer/internal/diag"
 	"github.com/cofferhq/coffer/internal/engine"
@@ -79,7 +81,11 @@ type Server struct {
 	heard    atomic.Pointer[cluster.Info] // what a leader has told of itself last
 	since    atomic.Int64                 // when this node began to lead, Unix nanoseconds
 	echoTook atomic.Int64                 // how long the last echo took, nanoseconds
-	draining atomic.Bool                  // this node is about to stop
+	// The cluster port; nil without cluster_addr, or if tests bring a network.
+	clusterPort *clusterport.Port
+	identity    *clusterport.Identity
+	membership  atomic.Pointer[membership.Service] // nil on storage in memory
+	draining    atomic.Bool                        // this node is about to stop
 
 	house      atomic.Pointer[house] // nil while sealed
 	background sync.WaitGroup        // houses being taken down
@@ -93,15 +99,18 @@ func New(o Options) (*Server, error) {
 	if s.clock == nil {
 		s.clock = clock.System{}
 	}
-	if err := s.openStore(); err != nil {
+	if err := s.openPort(); err != nil {
 		return nil, err
+	}
+	if err := s.openStore(); err != nil {
+		return nil, errors.Join(err, s.closePort())
 	}
 	var err error
 	if s.metrics, err = s.newMetrics(); err != nil {
-		return nil, errors.Join(err, s.store.Close())
+		return nil, errors.Join(err, s.store.Close(), s.closePort())
 	}
 	if err := s.prepare(); err != nil {
-		return nil, errors.Join(err, s.store.Close())
+		return nil, errors.Join(err, s.store.Close(), s.closePort())
 	}
 	return s, nil
 }
@@ -112,7 +121,7 @@ func (s *Server) openStore() (err error) {
 		s.store = mem.New()
 		return nil
 	}
-	rc := raft.Config{Path: c.Raft.Path, NodeID: c.Raft.NodeID, Logger: s.levels.Logger("storage"), Clock: s.clock}
+	rc := raft.Config{Path: c.Raft.Path, NodeID: c.Raft.NodeID, Logger: s.levels.Logger("storage"), Clock: s.clock, Multiplier: c.Raft.PerformanceMultiplier, Own: membership.Own()}
 	if s.network != nil {
 		rc.Network, rc.Address = rafts{s.network.Listen(replication), s.network}, s.network.Address()
 	}
@@ -131,7 +140,7 @@ func (s *Server) prepare() (err error) {
 	storageType := s.config.Storage.Type
 	s.ceremony, err = seal.New(seal.Config{
 		Store: s.store, Clock: s.clock, Log: s.log, ClusterName: s.config.ClusterName, Version: version.Reported(), StorageType: storageType,
-		RootTokenLength: token.RootLen, NewRootToken: s.newRootToken, Unsealed: s.unsealed, Sealed: s.sealed,
+		RootTokenLength: token.RootLen, NewRootToken: s.newRootToken, Unsealed: s.unsealed, Sealed: s.sealed, Found: s.found,
 	})
 	if err != nil {
 		return err
@@ -145,7 +154,14 @@ func (s *Server) prepare() (err error) {
 		c.Place = s.place
 	}
 	s.node = cluster.New(c)
-	s.always, err = route.NewTable(s.ceremony.Routes(), route.Bind(s.node, cluster.Always))
+	if err := s.openMembership(); err != nil {
+		return err
+	}
+	always := [][]route.Endpoint{s.ceremony.Routes(), route.Bind(s.node, cluster.Always)}
+	if m := s.membership.Load(); m != nil {
+		always = append(always, route.Bind(m, membership.Always()))
+	}
+	s.always, err = route.NewTable(always...)
 	return err
 }
 
@@ -163,6 +179,9 @@ func (s *Server) newRootToken(ctx context.Context, b *barrier.Barrier) (text str
 
 // unsealed builds and publishes the house.
 func (s *Server) unsealed(ctx context.Context, b *barrier.Barrier) error {
+	if m := s.membership.Load(); m != nil && m.Check() != nil {
+		return m.Check()
+	}
 	h, err := s.build(ctx, b)
 	if err != nil {
 		return err
@@ -221,5 +240,5 @@ const drainTime = 30 * time.Second
 func (s *Server) Close(ctx context.Context) error {
 	s.ceremony.Seal(ctx)
 	s.background.Wait()
-	return s.store.Close()
+	return errors.Join(s.store.Close(), s.closePort())
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cofferhq/coffer/internal/catalog"
 	"github.com/cofferhq/coffer/internal/cluster"
+	"github.com/cofferhq/coffer/internal/cluster/membership"
 	"github.com/cofferhq/coffer/internal/diag"
 	"github.com/cofferhq/coffer/internal/fault"
 	"github.com/cofferhq/coffer/internal/httpd"
@@ -33,10 +34,14 @@ import (
 // system are all endpoints below sys/ while the server is unsealed.
 func (h *house) system(wrapping *wrap.Store, locks *lockout.Store) []route.Endpoint {
 	s := h.s
+	var members []route.Endpoint
+	if m := s.membership.Load(); m != nil {
+		members = slices.Concat(route.Bind(m, membership.Always()), route.Bind(m, membership.Routes()))
+	}
 	specs := openapi.New(openapi.Config{Version: version.Reported(), Mounts: h.described})
 	return slices.Concat(
 		s.ceremony.Routes(),
-		s.node.Routes(), route.Bind(s.node, cluster.Always),
+		s.node.Routes(), route.Bind(s.node, cluster.Always), members,
 		route.Bind(h.namespaces, namespace.Routes),
 		route.Bind(h.mounts, mount.Routes),
 		route.Bind(h.leases, lease.Routes),

@@ -6,6 +6,7 @@ const (
 	KindSealConfig    Kind = 1  // seal: shares, threshold, wrapped root key (not sealed by the barrier)
 	KindKeyring       Kind = 2  // barrier: the keyring, sealed with the root key
 	KindClusterInfo   Kind = 3  // seal: cluster id and name
+	KindNode          Kind = 4  // membership: nodes by id
 	KindNamespace     Kind = 5  // namespace: one row each
 	KindMount         Kind = 6  // mount: one row each, by mount id
 	KindPolicy        Kind = 7  // policy: ACL policies by name
@@ -29,6 +30,7 @@ const (
 	KindMigration     Kind = 38 // mount: state of remounts
 	KindCeremony      Kind = 39 // seal: rekey backup
 	KindQuota         Kind = 40 // quota: rate and lease-count quotas
+	KindAuthority     Kind = 45 // membership: authorities of the nodes' certificates
 	KindEntity        Kind = 50 // identity
 	KindEntityAlias   Kind = 51 // identity
 	KindGroup         Kind = 52 // identity

@@ -20,11 +20,11 @@ type Protocol string
 // The protocols of this version.
 const (
 	// Raft carries the replicated log.
-	Raft Protocol = "coffer-raft/1"
-	// Calls carries what nodes tell each other: HTTP/1.1.
-	Calls Protocol = "coffer-calls/1"
+	Raft Protocol = "coffer-raft"
+	// Calls carries what nodes ask each other about membership: HTTP/1.1.
+	Calls Protocol = "coffer-calls"
 	// Forward carries clients' requests to the leader: HTTP/2.
-	Forward Protocol = "coffer-forward/1"
+	Forward Protocol = "coffer-forward"
 )
 
 func protocols() []Protocol { return []Protocol{Raft, Calls, Forward} }

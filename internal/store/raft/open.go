@@ -141,6 +141,17 @@ func (s *Store) backgroundError(err error) {
 	s.fail(err)
 }
 
+// NodeID returns the id of the node whose data directory is path, and chooses
+// one if it has none yet. One that is configured must agree with it.
+func NodeID(path, configured string) (string, error) {
+	fs := privateFS{vfs.Default}
+	if err := makeDir(fs, path); err != nil {
+		return "", err
+	}
+	id, err := nodeID(fs, fs.PathJoin(path, "node-id"), configured)
+	return string(id), err
+}
+
 // nodeID returns the id kept in the directory. One that is configured must
 // agree with it.
 func nodeID(fsys vfs.FS, path, configured string) (raft.ServerID, error) {

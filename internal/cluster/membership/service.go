@@ -1,0 +1,219 @@
+package membership
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cofferhq/coffer/internal/clock"
+	"github.com/cofferhq/coffer/internal/cluster/port"
+	"github.com/cofferhq/coffer/internal/fault"
+	"github.com/cofferhq/coffer/internal/store"
+	"github.com/cofferhq/coffer/internal/store/raft"
+)
+
+// Heard is what the leader has heard from a node.
+type Heard struct {
+	Sealed  bool
+	Applied uint64 // its last log entry applied
+	At      time.Time
+}
+
+// Config is what a [Service] needs.
+type Config struct {
+	Store    *raft.Store
+	Identity *port.Identity
+	Clock    clock.Clock
+	Log      *slog.Logger
+	// APIAddr is the URL at which clients reach this node, ClusterAddr the host
+	// and port at which nodes do.
+	APIAddr, ClusterAddr string
+	// Dir is where it is noted that this node was removed.
+	Dir string
+	// Barrier returns the store through the barrier, nil while sealed.
+	Barrier func() store.Store
+	// ClusterID returns the cluster's id, "" while it is not known.
+	ClusterID func() string
+	// Heard returns what this node has heard from another, as the leader.
+	Heard func(id string) (Heard, bool)
+	// Wrap encrypts a challenge so that only who can unseal this cluster can read
+	// it, and describes the seal.
+	Wrap func(ctx context.Context, secret, ad []byte) (wrapped []byte, seal SealInfo, err error)
+	// Expect has the seal wait for shares of another cluster: with enough of them
+	// it calls answer, whose open decrypts what Wrap has encrypted there.
+	Expect func(seal SealInfo, answer func(ctx context.Context, open Open) error) error
+	// Removed is called when this node learns that it was removed.
+	Removed func()
+	// Client makes the requests to other nodes' APIs. Nil trusts the system's
+	// authorities.
+	Client func(t Target) (*http.Client, error)
+}
+
+// SealInfo describes a cluster's seal to who wants to join.
+type SealInfo struct {
+	Type      string `json:"type"`
+	Shares    int    `json:"secret_shares"`
+	Threshold int    `json:"secret_threshold"`
+}
+
+// Open decrypts what a cluster's seal has encrypted. Another seal's key gives
+// an error.
+type Open func(wrapped, ad []byte) ([]byte, error)
+
+// Service is a node's membership.
+type Service struct {
+	Config
+	port    *port.Port
+	client  *http.Client // to other nodes' cluster ports
+	secrets [32]byte     // what challenges are derived from
+	removed atomic.Bool
+
+	mu      sync.Mutex
+	heard   list              // guarded by mu; the newest committed members that others have told of
+	pins    map[string]string // guarded by mu; key fingerprints by node id, as far as known
+	reports map[string]report // guarded by mu; what members have told the leader of their certificates
+	joining *joining          // guarded by mu; nil when this node does not try to join
+}
+
+// list is a list of members on which a majority has agreed.
+type list struct {
+	Index   uint64        `json:"index"`
+	Members []raft.Member `json:"members"`
+}
+
+// New returns the membership of a node. [Service.Run] gives it the port, which
+// needs [Service.Admit] first.
+func New(c Config) (*Service, error) {
+	s := &Service{Config: c, pins: map[string]string{}, reports: map[string]report{}}
+	if _, err := rand.Read(s.secrets[:]); err != nil {
+		return nil, err
+	}
+	if s.Config.Client == nil {
+		s.Config.Client = Target.client
+	}
+	was, err := s.wasRemoved()
+	if err != nil {
+		return nil, fmt.Errorf("looking whether this node was removed: %w", err)
+	}
+	s.removed.Store(was)
+	return s, nil
+}
+
+// interval is how often a node asks the leader about its membership, and the
+// leader sees to the members.
+const interval = 500 * time.Millisecond
+
+// Run serves other nodes at the port and sees to the membership until ctx ends.
+func (s *Service) Run(ctx context.Context, p *port.Port) error {
+	s.port = p
+	s.client = &http.Client{Transport: &http.Transport{DialContext: s.dialNode, MaxIdleConnsPerHost: 1, IdleConnTimeout: time.Minute}}
+	defer s.client.CloseIdleConnections()
+	calls := &http.Server{Handler: s.calls(), ConnContext: withPeer, ReadHeaderTimeout: callTime, ReadTimeout: callTime, IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug)}
+	var tasks sync.WaitGroup
+	tasks.Go(func() {
+		if err := calls.Serve(p.Listen(port.Calls)); !errors.Is(err, http.ErrServerClosed) {
+			s.Log.Error("the cluster port's calls have ended", "error", err)
+		}
+	})
+	defer tasks.Wait()
+	defer calls.Close()
+	members := uint64(0)
+	for {
+		s.step(ctx)
+		if now := s.current().Index; now != members {
+			members = now
+			p.Recheck()
+		}
+		select {
+		case <-s.Store.Changed():
+		case <-s.Clock.After(interval):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+// step does what is to be done now.
+func (s *Service) step(ctx context.Context) {
+	if s.removed.Load() {
+		return
+	}
+	if !s.Store.Founded() {
+		s.tryToJoin(ctx)
+		return
+	}
+	if err := s.readPins(ctx); err != nil {
+		s.Log.Warn("reading the nodes' keys", "error", err)
+	}
+	var err error
+	if s.Store.Leader().Self {
+		err = s.preside(ctx)
+	} else {
+		err = s.ask(ctx)
+	}
+	if err != nil && ctx.Err() == nil && !errors.Is(err, fault.Standby) {
+		s.Log.Debug("seeing to the membership", "error", err)
+	}
+}
+
+// current is the newest list of members that a majority has agreed on, as far as
+// this node knows.
+func (s *Service) current() list {
+	members, index := s.Store.Committed()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.heard.Index > index {
+		return s.heard
+	}
+	return list{index, members}
+}
+
+// belongs reports whether a node is a member.
+func (s *Service) belongs(id string) bool {
+	is := func(m raft.Member) bool { return m.ID == id }
+	now := s.current()
+	if slices.ContainsFunc(now.Members, is) {
+		return true
+	}
+	// One that is being added is in the log, but not agreed on yet.
+	_, index := s.Store.Committed()
+	_, adding := s.Store.Member(id)
+	return adding && index >= now.Index
+}
+
+// Admit says whether a node with a valid certificate may connect, or be
+// connected to. It is for [port.Config].
+func (s *Service) Admit(p port.Protocol, id, key string) error {
+	if p == port.Calls {
+		return nil // where those who were removed are told so
+	}
+	if s.removed.Load() {
+		return errors.New("this node was removed from its cluster")
+	}
+	self := s.Store.NodeID()
+	if !s.belongs(self) {
+		return nil // it joins, and has not read yet who else is there
+	}
+	if !s.belongs(id) {
+		return fmt.Errorf("node %q is no member of this cluster", id)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if pin, ok := s.pins[id]; ok && pin != key {
+		return fmt.Errorf("node %q has another key", id)
+	}
+	return nil
+}
+
+// IsRemoved reports whether this node was removed from its cluster.
+func (s *Service) IsRemoved() bool { return s.removed.Load() }
