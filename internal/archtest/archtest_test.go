@@ -186,9 +186,10 @@ func TestEnginesAndMethodsKnowOnlyTheirContract(t *testing.T) {
 func TestHTTPStaysAtTheEdge(t *testing.T) {
 	edge := []string{
 		"api", "internal/httpd", "internal/server", "internal/server/servertest", "internal/cli",
-		"internal/backup",          // a client of object stores
-		"internal/engine/pki/acme", // a client of those who answer challenges; its problems carry a status
-		"internal/k8stest",         // a server for tests
+		"internal/backup",             // a client of object stores
+		"internal/engine/pki/acme",    // a client of those who answer challenges; its problems carry a status
+		"internal/k8stest",            // a server for tests
+		"internal/cluster/membership", // a client of other nodes' APIs
 	}
 	for _, f := range sources(t) {
 		if f.test || slices.Contains(edge, f.pkg) || strings.HasPrefix(f.pkg, "cmd/") {

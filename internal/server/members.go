@@ -8,9 +8,8 @@ import (
 	"os"
 	"path/filepath"
 
-	clusterport "github.com/cofferhq/coffer/internal/cluster/port"
-
 	"github.com/cofferhq/coffer/internal/cluster/membership"
+	clusterport "github.com/cofferhq/coffer/internal/cluster/port"
 	"github.com/cofferhq/coffer/internal/config"
 	"github.com/cofferhq/coffer/internal/fault"
 	"github.com/cofferhq/coffer/internal/seal"
@@ -103,6 +102,46 @@ func clusterBind(c *config.Config, number string) string {
 	return ":" + number
 }
 
+// replicated is the replicated store as package membership wants it.
+type replicated struct{ *raft.Store }
+
+// Leads implements [membership.Replica].
+func (r replicated) Leads() bool { return r.Leader().Self }
+
+// LeaderID implements [membership.Replica].
+func (r replicated) LeaderID() string { return r.Leader().ID }
+
+// Members implements [membership.Replica].
+func (r replicated) Members() []membership.Member { return members(r.Store.Members()) }
+
+// Committed implements [membership.Replica].
+func (r replicated) Committed() ([]membership.Member, uint64) {
+	list, index := r.Store.Committed()
+	return members(list), index
+}
+
+func members(list []raft.Member) []membership.Member {
+	converted := make([]membership.Member, len(list))
+	for i, m := range list {
+		converted[i] = membership.Member(m)
+	}
+	return converted
+}
+
+// AppliedLog implements [membership.Replica].
+func (r replicated) AppliedLog() uint64 { return r.Stats().Applied }
+
+// Confirm implements [membership.Council].
+func (r replicated) Confirm(ctx context.Context) error {
+	_, err := r.Store.Confirm(ctx)
+	return err
+}
+
+// AddMember implements [membership.Council].
+func (r replicated) AddMember(ctx context.Context, m membership.Member) error {
+	return r.Store.AddMember(ctx, raft.Member(m))
+}
+
 // openMembership prepares the noun of who belongs to the cluster.
 func (s *Server) openMembership() error {
 	if s.raft == nil {
@@ -113,7 +152,7 @@ func (s *Server) openMembership() error {
 		address = s.network.Address()
 	}
 	m, err := membership.New(membership.Config{
-		Store: s.raft, Identity: s.identity, Clock: s.clock, Log: s.levels.Logger("cluster"),
+		Replica: replicated{s.raft}, Identity: s.identity, Clock: s.clock, Log: s.levels.Logger("cluster"),
 		APIAddr: s.config.APIAddr, ClusterAddr: address, Dir: s.config.Storage.Raft.Path,
 		Barrier: func() store.Store {
 			b, err := s.ceremony.Barrier()
@@ -200,7 +239,7 @@ func (s *Server) retryJoin(ctx context.Context, m *membership.Service) error {
 		}{
 			{&t.CA, j.TLS.CACert, j.TLS.CACertFile},
 			{&t.Certificate, j.TLS.ClientCert, j.TLS.ClientCertFile},
-			{&t.Key, j.TLS.ClientKey.Reveal(), j.TLS.ClientKeyFile},
+			{&t.Key, string(j.TLS.ClientKey), j.TLS.ClientKeyFile},
 		} {
 			*f.to = f.text
 			if f.file == "" {

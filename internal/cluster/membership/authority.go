@@ -2,7 +2,6 @@ package membership
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"slices"
 	"time"
@@ -11,17 +10,6 @@ import (
 	"github.com/cofferhq/coffer/internal/fault"
 	"github.com/cofferhq/coffer/internal/store"
 )
-
-func hexEncode(id string) string { return hex.EncodeToString([]byte(id)) + ".node" }
-
-func hexDecode(host string) (string, error) {
-	const suffix = ".node"
-	if len(host) < len(suffix) {
-		return "", errors.New("no node's name")
-	}
-	b, err := hex.DecodeString(host[:len(host)-len(suffix)])
-	return string(b), err
-}
 
 // report is what a member has told of its certificate and address.
 type report struct {
@@ -101,8 +89,8 @@ func (s *Service) standing(ctx context.Context, b store.Store) (standing, error)
 	if err != nil {
 		return st, err
 	}
-	self := s.Store.NodeID()
-	for _, m := range s.Store.Members() {
+	self := s.Replica.NodeID()
+	for _, m := range s.Replica.Members() {
 		st.members = append(st.members, m.ID)
 	}
 	s.mu.Lock()

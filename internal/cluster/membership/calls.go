@@ -1,19 +1,16 @@
 package membership
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
+	"sync"
 	"time"
 
 	"github.com/cofferhq/coffer/internal/cluster/port"
-	"github.com/cofferhq/coffer/internal/fault"
-	"github.com/cofferhq/coffer/internal/store/raft"
 )
 
 // question is what a node asks the leader, again and again. It is JSON.
@@ -40,55 +37,65 @@ type reply struct {
 }
 
 const (
-	askPath  = "/v1/membership"
 	callTime = 5 * time.Second
+	// idleTime is how long a node may be silent.
+	idleTime = time.Minute
 	maxCall  = 1 << 20 // bytes
 )
 
-type peerKey struct{}
-
-// withPeer lets handlers know who calls.
-func withPeer(ctx context.Context, c net.Conn) context.Context {
-	if p, ok := c.(*port.Conn); ok {
-		return context.WithValue(ctx, peerKey{}, p)
+// serve answers the questions that come over the listener, one JSON value each,
+// until that is closed.
+func (s *Service) serve(ctx context.Context, l net.Listener) {
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		peer, ok := c.(*port.Conn)
+		if !ok {
+			_ = c.Close()
+			continue
+		}
+		tasks.Go(func() {
+			defer context.AfterFunc(ctx, func() { _ = c.Close() })()
+			defer c.Close()
+			if err := s.converse(ctx, peer); err != nil && !errors.Is(err, io.EOF) {
+				s.Log.Debug("answering a node about its membership", "node", peer.Peer, "error", err)
+			}
+		})
 	}
-	return ctx
 }
 
-// calls answers other nodes.
-func (s *Service) calls() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("POST "+askPath, func(w http.ResponseWriter, r *http.Request) {
-		peer, ok := r.Context().Value(peerKey{}).(*port.Conn)
-		if !ok {
-			w.WriteHeader(http.StatusForbidden)
-			return
-		}
+// converse answers one node until it hangs up.
+func (s *Service) converse(ctx context.Context, c *port.Conn) error {
+	limited := &io.LimitedReader{R: c}
+	in, out := json.NewDecoder(limited), json.NewEncoder(c)
+	for {
+		limited.N = maxCall
 		var q question
-		if err := json.NewDecoder(io.LimitReader(r.Body, maxCall)).Decode(&q); err != nil {
-			w.WriteHeader(http.StatusBadRequest)
-			return
+		if err := s.within(idleTime, c, func() error { return in.Decode(&q) }); err != nil {
+			return err
 		}
-		a, err := s.answer(r.Context(), peer, q)
+		a, err := s.answer(ctx, c, q)
 		if err != nil {
-			s.Log.Debug("answering a node about its membership", "node", peer.Peer, "error", err)
-			w.WriteHeader(http.StatusServiceUnavailable)
-			return
+			return err
 		}
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(a) // the node asks again
-	})
-	return mux
+		if err := s.within(callTime, c, func() error { return out.Encode(a) }); err != nil {
+			return err
+		}
+	}
 }
 
 // answer answers a node's question.
 func (s *Service) answer(ctx context.Context, peer *port.Conn, q question) (reply, error) {
-	if !s.Store.Leader().Self || s.removed.Load() {
+	if !s.Replica.Leads() || s.removed.Load() {
 		return reply{Members: s.current()}, nil
 	}
 	if !s.belongs(peer.Peer) {
 		// Only a leader that others still follow may say so.
-		if _, err := s.Store.Confirm(ctx); err != nil {
+		if err := s.Replica.Confirm(ctx); err != nil {
 			return reply{}, err
 		}
 		if s.belongs(peer.Peer) {
@@ -112,31 +119,64 @@ func (s *Service) answer(ctx context.Context, peer *port.Conn, q question) (repl
 	return a, err
 }
 
-// dialNode connects to a member for a call. Its address is the node's id.
-func (s *Service) dialNode(ctx context.Context, _, address string) (net.Conn, error) {
-	id, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, err
+// within does what uses a connection, and closes that if it takes too long.
+func (s *Service) within(d time.Duration, c io.Closer, do func() error) error {
+	done := make(chan struct{})
+	defer close(done)
+	late := s.Clock.After(d)
+	go func() {
+		select {
+		case <-late:
+			_ = c.Close()
+		case <-done:
+		}
+	}()
+	return do()
+}
+
+// line is an open connection to a member's calls. Only the goroutine of
+// [Service.Run] uses it.
+type line struct {
+	conn *port.Conn
+	in   *json.Decoder
+	out  *json.Encoder
+}
+
+// lineTo returns the open line to a member, or opens one.
+func (s *Service) lineTo(ctx context.Context, id string) (*line, error) {
+	if l := s.lines[id]; l != nil {
+		return l, nil
 	}
-	raw, err := hexDecode(id)
-	if err != nil {
-		return nil, err
-	}
-	for _, m := range s.current().Members {
-		if m.ID == raw {
-			return s.port.Dial(ctx, port.Calls, m.ID, m.Address)
+	address := ""
+	for _, m := range append(s.Replica.Members(), s.current().Members...) {
+		if m.ID == id {
+			address = m.Address
 		}
 	}
-	if m, ok := s.Store.Member(raw); ok {
-		return s.port.Dial(ctx, port.Calls, m.ID, m.Address)
+	if address == "" {
+		return nil, fmt.Errorf("%q is no member", id)
 	}
-	return nil, fmt.Errorf("%q is no member", raw)
+	c, err := s.port.Dial(ctx, port.Calls, id, address)
+	if err != nil {
+		return nil, err
+	}
+	l := &line{c, json.NewDecoder(c), json.NewEncoder(c)}
+	s.lines[id] = l
+	return l, nil
+}
+
+// hangUp closes the line to a member.
+func (s *Service) hangUp(id string) {
+	if l := s.lines[id]; l != nil {
+		_ = l.conn.Close()
+		delete(s.lines, id)
+	}
 }
 
 // ask asks the leader, or who may know one.
 func (s *Service) ask(ctx context.Context) error {
-	self := s.Store.NodeID()
-	leader := s.Store.Leader().ID
+	self := s.Replica.NodeID()
+	leader := s.Replica.LeaderID()
 	var errs []error
 	for _, m := range s.askable(self, leader) {
 		a, err := s.askNode(ctx, m.ID)
@@ -155,11 +195,11 @@ func (s *Service) ask(ctx context.Context) error {
 }
 
 // askable lists whom to ask: the leader, or all if none is known.
-func (s *Service) askable(self, leader string) []raft.Member {
+func (s *Service) askable(self, leader string) []Member {
 	if leader != "" && leader != self {
-		return []raft.Member{{ID: leader}}
+		return []Member{{ID: leader}}
 	}
-	var others []raft.Member
+	var others []Member
 	for _, m := range s.current().Members {
 		if m.ID != self {
 			others = append(others, m)
@@ -179,25 +219,20 @@ func (s *Service) askNode(ctx context.Context, id string) (reply, error) {
 			return reply{}, err
 		}
 	}
-	body, err := json.Marshal(q)
+	l, err := s.lineTo(ctx, id)
 	if err != nil {
 		return reply{}, err
-	}
-	// A node's id is no host name, so it travels in hexadecimal.
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+hexEncode(id)+askPath, bytes.NewReader(body))
-	if err != nil {
-		return reply{}, err
-	}
-	resp, err := s.client.Do(req)
-	if err != nil {
-		return reply{}, err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return reply{}, fault.Newf(fault.Unavailable, "node %q answers %d", id, resp.StatusCode)
 	}
 	var a reply
-	err = json.NewDecoder(io.LimitReader(resp.Body, maxCall)).Decode(&a)
+	err = s.within(callTime, l.conn, func() error {
+		if err := l.out.Encode(q); err != nil {
+			return err
+		}
+		return l.in.Decode(&a)
+	})
+	if err != nil {
+		s.hangUp(id)
+	}
 	return a, err
 }
 

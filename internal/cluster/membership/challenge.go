@@ -15,7 +15,6 @@ import (
 	"github.com/cofferhq/coffer/internal/cluster/port"
 	"github.com/cofferhq/coffer/internal/fault"
 	"github.com/cofferhq/coffer/internal/store"
-	"github.com/cofferhq/coffer/internal/store/raft"
 )
 
 // A ticket is the text of a challenge from which its secret follows:
@@ -170,11 +169,11 @@ func (s *Service) admit(ctx context.Context, a application, ticket, answer []byt
 	if err := s.register(ctx, b, a, key); err != nil {
 		return nil, err
 	}
-	if err := s.Store.AddMember(ctx, raft.Member{ID: a.ID, Address: a.Address}); err != nil {
+	if err := s.Replica.AddMember(ctx, Member{ID: a.ID, Address: a.Address}); err != nil {
 		return nil, err
 	}
 	s.Log.Info("a node has joined", "node", a.ID, "address", a.Address, "non_voter", a.NonVoter)
-	welcome := &admission{Certificate: cert, Trust: s.Identity.Trust(), Leader: s.Store.NodeID()}
+	welcome := &admission{Certificate: cert, Trust: s.Identity.Trust(), Leader: s.Replica.NodeID()}
 	welcome.Proof = welcome.mac(secret)
 	return welcome, nil
 }
@@ -184,7 +183,7 @@ func (s *Service) checkPlace(a application, key string) error {
 	if host, p, err := net.SplitHostPort(a.Address); err != nil || host == "" || p == "" {
 		return fault.New(fault.Invalid, "cluster_addr must be the URL, or host and port, at which other nodes reach this one")
 	}
-	for _, m := range s.Store.Members() {
+	for _, m := range s.Replica.Members() {
 		if m.ID != a.ID && m.Address == a.Address {
 			return fault.Newf(fault.Invalid, "node %q of this cluster has the cluster_addr %s; give each node its own", m.ID, a.Address)
 		}
@@ -204,7 +203,7 @@ func (s *Service) checkPlace(a application, key string) error {
 // register stores the node, so that it is known whose key it has before it is a
 // member. One that is stored keeps what it may.
 func (s *Service) register(ctx context.Context, b store.Store, a application, key string) error {
-	_, member := s.Store.Member(a.ID)
+	_, member := s.member(a.ID)
 	_, err := b.Update(ctx, func(tx store.Txn) error {
 		row, err := store.GetJSON[nodeRow](tx, nodeKey(a.ID))
 		if err != nil && !errors.Is(err, store.ErrNotFound) {

@@ -64,7 +64,7 @@ func (s *Service) Join(ctx context.Context, ways []Way, nonVoter, retry bool) er
 		return errNoPort
 	case s.removed.Load():
 		return errGone
-	case s.Store.Founded():
+	case s.Replica.Founded():
 		return errMember
 	}
 	j := &joining{ways: ways, nonVoter: nonVoter}
@@ -132,7 +132,7 @@ func (s *Service) knock(ctx context.Context, j *joining) error {
 // takeChallenge asks one target for a challenge.
 func (s *Service) takeChallenge(ctx context.Context, t Target) (*challenge, error) {
 	var c challenge
-	err := s.post(ctx, t, "sys/storage/raft/bootstrap/challenge", map[string]any{"server_id": s.Store.NodeID()}, &c)
+	err := s.post(ctx, t, "sys/storage/raft/bootstrap/challenge", map[string]any{"server_id": s.Replica.NodeID()}, &c)
 	return &c, err
 }
 
@@ -166,7 +166,7 @@ func (s *Service) enrolAt(ctx context.Context, t Target, nonVoter bool, open Ope
 	if err != nil {
 		return fault.New(fault.Unavailable, "the cluster's challenge cannot be read")
 	}
-	id := s.Store.NodeID()
+	id := s.Replica.NodeID()
 	secret, err := open(wrapped, challengeAD(c.ClusterID, id))
 	if err != nil {
 		return err

@@ -7,7 +7,6 @@ import (
 
 	"github.com/cofferhq/coffer/internal/fault"
 	"github.com/cofferhq/coffer/internal/store"
-	"github.com/cofferhq/coffer/internal/store/raft"
 )
 
 const (
@@ -33,13 +32,13 @@ func (s *Service) preside(ctx context.Context) error {
 // resign hands the leadership of a sealed node to an unsealed one, if there is
 // one: a sealed leader can write nothing.
 func (s *Service) resign(ctx context.Context) error {
-	for _, m := range s.Store.Members() {
-		if m.ID == s.Store.NodeID() || !m.Voter {
+	for _, m := range s.Replica.Members() {
+		if m.ID == s.Replica.NodeID() || !m.Voter {
 			continue
 		}
 		if h, ok := s.Heard(m.ID); ok && !h.Sealed && s.Clock.Now().Sub(h.At) < freshness {
 			s.Log.Info("handing the leadership to a node that is not sealed", "node", m.ID)
-			return s.Store.StepDown(ctx, m.ID)
+			return s.Replica.StepDown(ctx, m.ID)
 		}
 	}
 	return nil
@@ -52,7 +51,7 @@ func (s *Service) seeToNodes(ctx context.Context, b store.Store) error {
 	if err := b.View(ctx, func(r store.Reader) (err error) { rows, err = nodeRows(r); return err }); err != nil {
 		return err
 	}
-	members := s.Store.Members()
+	members := s.Replica.Members()
 	var errs []error
 	for _, m := range members {
 		row, ok := rows[m.ID]
@@ -63,7 +62,7 @@ func (s *Service) seeToNodes(ctx context.Context, b store.Store) error {
 		errs = append(errs, s.relocate(ctx, m))
 		if row.Voter && !m.Voter && s.caughtUp(m.ID) {
 			s.Log.Info("a node has caught up and gets its vote", "node", m.ID)
-			errs = append(errs, s.Store.Promote(ctx, m.ID))
+			errs = append(errs, s.Replica.Promote(ctx, m.ID))
 		}
 	}
 	for id := range rows {
@@ -75,7 +74,17 @@ func (s *Service) seeToNodes(ctx context.Context, b store.Store) error {
 	return errors.Join(errs...)
 }
 
-func contains(members []raft.Member, id string) bool {
+// member returns the member with an id.
+func (s *Service) member(id string) (Member, bool) {
+	for _, m := range s.Replica.Members() {
+		if m.ID == id {
+			return m, true
+		}
+	}
+	return Member{}, false
+}
+
+func contains(members []Member, id string) bool {
 	for _, m := range members {
 		if m.ID == id {
 			return true
@@ -86,12 +95,12 @@ func contains(members []raft.Member, id string) bool {
 
 // enter stores a member of which nothing is stored: the first node, or one whose
 // row a forced restore has made unreadable.
-func (s *Service) enter(ctx context.Context, b store.Store, m raft.Member) error {
+func (s *Service) enter(ctx context.Context, b store.Store, m Member) error {
 	key, err := s.Identity.KeyFingerprint()
 	if err != nil {
 		return err
 	}
-	if m.ID != s.Store.NodeID() {
+	if m.ID != s.Replica.NodeID() {
 		s.mu.Lock()
 		r, ok := s.reports[m.ID]
 		s.mu.Unlock()
@@ -114,7 +123,7 @@ func (s *Service) drop(ctx context.Context, b store.Store, id string) error {
 		return nil
 	}
 	_, err := b.Update(ctx, func(tx store.Txn) error {
-		if _, ok := s.Store.Member(id); ok {
+		if _, ok := s.member(id); ok {
 			return nil
 		}
 		return tx.Delete(nodeKey(id))
@@ -123,26 +132,26 @@ func (s *Service) drop(ctx context.Context, b store.Store, id string) error {
 }
 
 // relocate tells the cluster of a member's new address.
-func (s *Service) relocate(ctx context.Context, m raft.Member) error {
+func (s *Service) relocate(ctx context.Context, m Member) error {
 	s.mu.Lock()
 	r := s.reports[m.ID]
 	s.mu.Unlock()
-	if r.Address == "" || r.Address == m.Address || m.ID == s.Store.NodeID() {
+	if r.Address == "" || r.Address == m.Address || m.ID == s.Replica.NodeID() {
 		return nil
 	}
 	s.Log.Info("a node has another address", "node", m.ID, "address", r.Address)
 	m.Address = r.Address
-	return s.Store.AddMember(ctx, m)
+	return s.Replica.AddMember(ctx, m)
 }
 
 // caughtUp reports whether a node has nearly everything that is committed.
 func (s *Service) caughtUp(id string) bool {
 	h, ok := s.Heard(id)
-	return ok && s.Clock.Now().Sub(h.At) < freshness && h.Applied+lagging >= s.Store.Stats().Applied
+	return ok && s.Clock.Now().Sub(h.At) < freshness && h.Applied+lagging >= s.Replica.AppliedLog()
 }
 
 // forgetReports drops what nodes have told that were removed.
-func (s *Service) forgetReports(members []raft.Member) {
+func (s *Service) forgetReports(members []Member) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for id, r := range s.reports {
@@ -158,7 +167,7 @@ func (s *Service) Remove(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	if err := s.Store.RemoveMember(ctx, id); err != nil {
+	if err := s.Replica.RemoveMember(ctx, id); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -177,7 +186,7 @@ func (s *Service) SetVoter(ctx context.Context, id string, voter bool) error {
 	if err != nil {
 		return err
 	}
-	m, ok := s.Store.Member(id)
+	m, ok := s.member(id)
 	if !ok {
 		return fault.Newf(fault.Invalid, "%q is no member of this cluster", id)
 	}
@@ -196,9 +205,9 @@ func (s *Service) SetVoter(ctx context.Context, id string, voter bool) error {
 		return err
 	}
 	if voter {
-		return s.Store.Promote(ctx, id)
+		return s.Replica.Promote(ctx, id)
 	}
-	return s.Store.Demote(ctx, id)
+	return s.Replica.Demote(ctx, id)
 }
 
 // unsealedLeader returns the store of a node that may change the membership.
@@ -207,7 +216,7 @@ func (s *Service) unsealedLeader() (store.Store, error) {
 	switch {
 	case b == nil:
 		return nil, fault.New(fault.Sealed, "Vault is sealed")
-	case !s.Store.Leader().Self:
+	case !s.Replica.Leads():
 		return nil, fault.New(fault.Standby, "only the leader changes the membership")
 	}
 	return b, nil

@@ -143,9 +143,9 @@ const logProtocol = "3"
 
 func (s *Service) configuration(context.Context, *route.Call, none) (*configuration, error) {
 	c := &configuration{}
-	_, c.Config.Index = s.Store.Committed()
-	leader := s.Store.Leader().ID
-	for _, m := range s.Store.Members() {
+	_, c.Config.Index = s.Replica.Committed()
+	leader := s.Replica.LeaderID()
+	for _, m := range s.Replica.Members() {
 		c.Config.Servers = append(c.Config.Servers, server{
 			Address: m.Address, Leader: m.ID == leader, NodeID: m.ID, ProtocolVersion: logProtocol, Voter: m.Voter,
 		})

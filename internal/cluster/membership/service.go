@@ -16,7 +16,6 @@ import (
 	"github.com/cofferhq/coffer/internal/cluster/port"
 	"github.com/cofferhq/coffer/internal/fault"
 	"github.com/cofferhq/coffer/internal/store"
-	"github.com/cofferhq/coffer/internal/store/raft"
 )
 
 // Heard is what the leader has heard from a node.
@@ -26,9 +25,52 @@ type Heard struct {
 	At      time.Time
 }
 
+// Member is a node of the cluster.
+type Member struct {
+	ID string `json:"id"`
+	// Address is where other nodes reach it, as host:port.
+	Address string `json:"address"`
+	// Voter says that it elects and may lead.
+	Voter bool `json:"voter"`
+}
+
+// Replica is what a replicated store tells of its nodes.
+type Replica interface {
+	NodeID() string
+	// Leads reports whether this node leads; LeaderID is who does, "" if nobody
+	// is known to. Changed is closed when either changes next.
+	Leads() bool
+	LeaderID() string
+	Changed() <-chan struct{}
+	// Founded reports whether this node belongs, or has belonged, to a cluster.
+	Founded() bool
+	// Members are the nodes as this one knows them, Committed those on which a
+	// majority has agreed for good, and the log index at which it did.
+	Members() []Member
+	Committed() ([]Member, uint64)
+	// AppliedLog is the newest log entry in this node's state.
+	AppliedLog() uint64
+	Council
+}
+
+// Council is how the leader changes the membership. Its methods return once a
+// majority has agreed; on other nodes they give [fault.Standby].
+type Council interface {
+	// Confirm makes sure that this node leads.
+	Confirm(ctx context.Context) error
+	// AddMember adds a node, or moves one to another address. The vote of a
+	// member stays as it is.
+	AddMember(ctx context.Context, m Member) error
+	RemoveMember(ctx context.Context, id string) error
+	Promote(ctx context.Context, id string) error
+	Demote(ctx context.Context, id string) error
+	// StepDown hands the leadership to another voter.
+	StepDown(ctx context.Context, to string) error
+}
+
 // Config is what a [Service] needs.
 type Config struct {
-	Store    *raft.Store
+	Replica  Replica
 	Identity *port.Identity
 	Clock    clock.Clock
 	Log      *slog.Logger
@@ -71,9 +113,9 @@ type Open func(wrapped, ad []byte) ([]byte, error)
 type Service struct {
 	Config
 	port    *port.Port
-	client  *http.Client // to other nodes' cluster ports
-	secrets [32]byte     // what challenges are derived from
+	secrets [32]byte // what challenges are derived from
 	removed atomic.Bool
+	lines   map[string]*line // to members' calls, by id; Run's alone
 
 	mu      sync.Mutex
 	heard   list              // guarded by mu; the newest committed members that others have told of
@@ -84,14 +126,14 @@ type Service struct {
 
 // list is a list of members on which a majority has agreed.
 type list struct {
-	Index   uint64        `json:"index"`
-	Members []raft.Member `json:"members"`
+	Index   uint64   `json:"index"`
+	Members []Member `json:"members"`
 }
 
 // New returns the membership of a node. [Service.Run] gives it the port, which
 // needs [Service.Admit] first.
 func New(c Config) (*Service, error) {
-	s := &Service{Config: c, pins: map[string]string{}, reports: map[string]report{}}
+	s := &Service{Config: c, lines: map[string]*line{}, pins: map[string]string{}, reports: map[string]report{}}
 	if _, err := rand.Read(s.secrets[:]); err != nil {
 		return nil, err
 	}
@@ -113,17 +155,16 @@ const interval = 500 * time.Millisecond
 // Run serves other nodes at the port and sees to the membership until ctx ends.
 func (s *Service) Run(ctx context.Context, p *port.Port) error {
 	s.port = p
-	s.client = &http.Client{Transport: &http.Transport{DialContext: s.dialNode, MaxIdleConnsPerHost: 1, IdleConnTimeout: time.Minute}}
-	defer s.client.CloseIdleConnections()
-	calls := &http.Server{Handler: s.calls(), ConnContext: withPeer, ReadHeaderTimeout: callTime, ReadTimeout: callTime, IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug)}
+	l := p.Listen(port.Calls)
 	var tasks sync.WaitGroup
-	tasks.Go(func() {
-		if err := calls.Serve(p.Listen(port.Calls)); !errors.Is(err, http.ErrServerClosed) {
-			s.Log.Error("the cluster port's calls have ended", "error", err)
-		}
-	})
+	tasks.Go(func() { s.serve(ctx, l) })
 	defer tasks.Wait()
-	defer calls.Close()
+	defer l.Close()
+	defer func() {
+		for id := range s.lines {
+			s.hangUp(id)
+		}
+	}()
 	members := uint64(0)
 	for {
 		s.step(ctx)
@@ -132,7 +173,7 @@ func (s *Service) Run(ctx context.Context, p *port.Port) error {
 			p.Recheck()
 		}
 		select {
-		case <-s.Store.Changed():
+		case <-s.Replica.Changed():
 		case <-s.Clock.After(interval):
 		case <-ctx.Done():
 			return ctx.Err()
@@ -148,7 +189,7 @@ func (s *Service) step(ctx context.Context) {
 	if s.removed.Load() {
 		return
 	}
-	if !s.Store.Founded() {
+	if !s.Replica.Founded() {
 		s.tryToJoin(ctx)
 		return
 	}
@@ -156,7 +197,7 @@ func (s *Service) step(ctx context.Context) {
 		s.Log.Warn("reading the nodes' keys", "error", err)
 	}
 	var err error
-	if s.Store.Leader().Self {
+	if s.Replica.Leads() {
 		err = s.preside(ctx)
 	} else {
 		err = s.ask(ctx)
@@ -169,7 +210,7 @@ func (s *Service) step(ctx context.Context) {
 // current is the newest list of members that a majority has agreed on, as far as
 // this node knows.
 func (s *Service) current() list {
-	members, index := s.Store.Committed()
+	members, index := s.Replica.Committed()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.heard.Index > index {
@@ -180,15 +221,14 @@ func (s *Service) current() list {
 
 // belongs reports whether a node is a member.
 func (s *Service) belongs(id string) bool {
-	is := func(m raft.Member) bool { return m.ID == id }
+	is := func(m Member) bool { return m.ID == id }
 	now := s.current()
 	if slices.ContainsFunc(now.Members, is) {
 		return true
 	}
 	// One that is being added is in the log, but not agreed on yet.
-	_, index := s.Store.Committed()
-	_, adding := s.Store.Member(id)
-	return adding && index >= now.Index
+	_, index := s.Replica.Committed()
+	return slices.ContainsFunc(s.Replica.Members(), is) && index >= now.Index
 }
 
 // Admit says whether a node with a valid certificate may connect, or be
@@ -200,7 +240,7 @@ func (s *Service) Admit(p port.Protocol, id, key string) error {
 	if s.removed.Load() {
 		return errors.New("this node was removed from its cluster")
 	}
-	self := s.Store.NodeID()
+	self := s.Replica.NodeID()
 	if !s.belongs(self) {
 		return nil // it joins, and has not read yet who else is there
 	}
