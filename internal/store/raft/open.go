@@ -177,7 +177,7 @@ func nodeID(fsys vfs.FS, path, configured string) (raft.ServerID, error) {
 // election, at least; it is at most twice that. A leader that cannot reach a
 // majority gives up a little earlier. Elections are held in two rounds, so that
 // a node that was merely slow unseats nobody.
-const patience = 500 * time.Millisecond
+const patience = 700 * time.Millisecond
 
 // tellCommit is how soon followers are told of a commit that no other follows,
 // at least; it is at most twice that.
@@ -188,7 +188,7 @@ func (s *Store) raftConfig() *raft.Config {
 	c.LocalID = s.nodeID
 	c.Logger = &quiet{logger: s.config.Logger}
 	span := patience * time.Duration(s.config.Multiplier)
-	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = span, span, span*4/5
+	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = span, span, span*9/10
 	// A follower learns from the next message what was committed by the last: in
 	// a quiet cluster, this is how far it is behind.
 	c.CommitTimeout = tellCommit
