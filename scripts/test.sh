@@ -18,6 +18,7 @@ install_servers() {
 	local packages=()
 	compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || packages+=(postgresql)
 	/usr/bin/python3 -c 'import hvac' 2>/dev/null || packages+=(python3-hvac)
+	[[ -x /usr/sbin/slapd ]] || packages+=(slapd)
 	command -v strace >/dev/null || packages+=(strace) # makes fsync fail
 	command -v curl >/dev/null || packages+=(curl)
 	command -v openssl >/dev/null || packages+=(openssl)

@@ -21,7 +21,7 @@ const module = "github.com/cofferhq/coffer/"
 // this list. A folder ending in / stands for every package below it.
 func layers() [][]string {
 	return [][]string{
-		{"api", "internal/fault", "internal/clock", "internal/version", "internal/store/btree", "internal/seal/shamir", "internal/pgtest", "internal/k8stest"},
+		{"api", "internal/fault", "internal/clock", "internal/version", "internal/store/btree", "internal/seal/shamir", "internal/pgtest", "internal/k8stest", "internal/ldaptest"},
 		{"internal/wire", "internal/store", "internal/config", "internal/bench"},
 		{"internal/cli", "internal/route", "internal/store/mem", "internal/store/raft", "internal/store/storetest", "internal/cluster/port"},
 		{"internal/barrier", "internal/engine", "internal/envelope", "internal/namespace", "internal/openapi", "internal/replica"},
@@ -221,7 +221,7 @@ func TestTimeComesFromTheClock(t *testing.T) {
 
 // outsideTheServer reports whether a package runs in clients and tests only.
 func outsideTheServer(pkg string) bool {
-	return pkg == "api" || pkg == "internal/pgtest" || pkg == "internal/k8stest" || strings.HasPrefix(pkg, "cmd/")
+	return pkg == "api" || pkg == "internal/pgtest" || pkg == "internal/k8stest" || pkg == "internal/ldaptest" || strings.HasPrefix(pkg, "cmd/")
 }
 
 func TestNothingRunsBeforeMain(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"github.com/cofferhq/coffer/internal/authn/cert"
 	"github.com/cofferhq/coffer/internal/authn/jwt"
 	"github.com/cofferhq/coffer/internal/authn/kubernetes"
+	"github.com/cofferhq/coffer/internal/authn/ldap"
 	"github.com/cofferhq/coffer/internal/authn/userpass"
 	"github.com/cofferhq/coffer/internal/engine"
 	"github.com/cofferhq/coffer/internal/engine/cubbyhole"
@@ -51,5 +52,6 @@ func methods() []authn.Type {
 		jwt.OIDCType,
 		kubernetes.Type,
 		cert.Type,
+		ldap.Type,
 	}
 }
