@@ -11,13 +11,44 @@ import (
 	"github.com/cofferhq/coffer/internal/token"
 )
 
+// records are what an exchange's audit records are made of.
+type records struct {
+	request  audit.Request
+	auth     audit.Auth
+	results  audit.PolicyResults
+	granting [2]audit.GrantingPolicy
+	response audit.Response
+	headers  [4]audit.Header
+}
+
+// takeRecords returns records without content. They are more than a kilobyte, so
+// they are used again.
+func (g *Gate) takeRecords() *records {
+	if r, ok := g.records.Get().(*records); ok {
+		return r
+	}
+	return new(records)
+}
+
+// giveBack ends the use of the exchange's records, which hold its token.
+func (x *exchange) giveBack() {
+	if r := x.records; r != nil {
+		*r = records{}
+		x.records = nil
+		x.g.records.Put(r)
+	}
+}
+
 // describe fills the request's part of the audit records.
 func (x *exchange) describe() {
-	r, c := &x.requestRecord, &x.call
+	if x.records == nil {
+		x.records = x.g.takeRecords()
+	}
+	r, c := &x.records.request, &x.call
 	*r = audit.Request{
 		ID: x.req.ID, Operation: operation(x.req.Verb, c.Create).String(), Path: x.req.Path, ClientToken: x.req.Token,
 		Namespace: audit.Namespace{ID: x.req.Namespace.UUID, Path: x.req.Namespace.Path}, RemoteAddr: addr(x.req.Remote), RemotePort: x.req.RemotePort,
-		WrapTTL: x.req.WrapTTL, Headers: x.g.Audit.SelectHeaders(x.headers[:0], x.req.Headers), Data: c.Body.Raw,
+		WrapTTL: x.req.WrapTTL, Headers: x.g.Audit.SelectHeaders(x.records.headers[:0], x.req.Headers), Data: c.Body.Raw,
 	}
 	if x.mounted != nil {
 		r.Mount = x.auditMount()
@@ -28,9 +59,9 @@ func (x *exchange) describe() {
 	}
 	if x.entry != nil {
 		r.ClientTokenAccessor = x.entry.Accessor
-		x.auth = authOf(x.entry, x.req.Token)
+		x.records.auth = authOf(x.entry, x.req.Token)
 		if x.person != nil {
-			x.auth.Policies, x.auth.IdentityPolicies = x.call.Caller.Policies, x.person.Policies()
+			x.records.auth.Policies, x.records.auth.IdentityPolicies = x.call.Caller.Policies, x.person.Policies()
 		}
 		x.judge()
 	}
@@ -71,8 +102,8 @@ func pairs(m map[string]string) []audit.Pair {
 
 // judge tells in the record which policies have decided.
 func (x *exchange) judge() {
-	x.auth.PolicyResults = &x.results
-	x.results = audit.PolicyResults{Allowed: x.decision.Allowed, GrantingPolicies: x.granting[:0]}
+	x.records.auth.PolicyResults = &x.records.results
+	x.records.results = audit.PolicyResults{Allowed: x.decision.Allowed, GrantingPolicies: x.records.granting[:0]}
 	if !x.decision.Allowed {
 		return
 	}
@@ -85,16 +116,16 @@ func (x *exchange) judge() {
 		ns = x.req.Namespace
 	}
 	for _, name := range names {
-		x.results.GrantingPolicies = append(x.results.GrantingPolicies, audit.GrantingPolicy{Name: name, NamespaceID: ns.UUID, NamespacePath: ns.Path, Type: "acl"})
+		x.records.results.GrantingPolicies = append(x.records.results.GrantingPolicies, audit.GrantingPolicy{Name: name, NamespaceID: ns.UUID, NamespacePath: ns.Path, Type: "acl"})
 	}
 }
 
 var rootPolicy = []string{"root"}
 
 func (x *exchange) record(t audit.Type, err error) audit.Record {
-	r := audit.Record{Time: x.g.Clock.Now(), Type: t, Request: &x.requestRecord}
+	r := audit.Record{Time: x.g.Clock.Now(), Type: t, Request: &x.records.request}
 	if x.entry != nil {
-		r.Auth = &x.auth
+		r.Auth = &x.records.auth
 	}
 	if err != nil {
 		r.Error = text(err)
@@ -128,7 +159,7 @@ func (x *exchange) auditRequest(ctx context.Context) (audit.Pending, error) {
 func (x *exchange) auditResponse(ctx context.Context, pending audit.Pending, reply *route.Reply, err error) error {
 	r := x.record(audit.TypeResponse, err)
 	x.describeAnswer(reply)
-	r.Response = &x.response
+	r.Response = &x.records.response
 	p := x.g.Audit.Begin(&r)
 	// The answer must not leave unrecorded because the client has hung up:
 	// what was done was done.
@@ -142,8 +173,8 @@ func (x *exchange) auditResponse(ctx context.Context, pending audit.Pending, rep
 
 // describeAnswer fills the answer's part of the audit records.
 func (x *exchange) describeAnswer(reply *route.Reply) {
-	res := &x.response
-	*res = audit.Response{Mount: x.requestRecord.Mount, Warnings: x.call.Warnings()}
+	res := &x.records.response
+	*res = audit.Response{Mount: x.records.request.Mount, Warnings: x.call.Warnings()}
 	if x.mounted != nil {
 		_, res.NonHMACKeys = x.mounted.NonHMACKeys()
 	}

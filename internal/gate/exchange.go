@@ -6,7 +6,6 @@ import (
 	"runtime/debug"
 	"strings"
 
-	"github.com/cofferhq/coffer/internal/audit"
 	"github.com/cofferhq/coffer/internal/authn"
 	"github.com/cofferhq/coffer/internal/fault"
 	"github.com/cofferhq/coffer/internal/identity"
@@ -41,13 +40,7 @@ type exchange struct {
 	seen     store.Index  // how far this node's copy was when the request came; of a standby
 	quota    *quota.Check // nil if no rate limit binds the request
 
-	// What the audit records are made of is part of the exchange's own memory.
-	requestRecord audit.Request
-	auth          audit.Auth
-	results       audit.PolicyResults
-	granting      [2]audit.GrantingPolicy
-	response      audit.Response
-	headers       [4]audit.Header
+	records *records // nil until something is to be recorded
 }
 
 var (
@@ -72,6 +65,7 @@ func (g *Gate) Serve(ctx context.Context, req *Request) Answer {
 		}
 	}
 	reply, err := x.run(ctx)
+	x.giveBack()
 	x.leave()
 	if x.lastUse {
 		// The last use of a token ends it, whatever came of the request.

@@ -46,6 +46,7 @@ type Gate struct {
 	mu      sync.RWMutex
 	closed  bool // guarded by mu: no request begins any more
 	running sync.WaitGroup
+	records sync.Pool // of *records
 }
 
 // New returns a gate.

@@ -160,29 +160,40 @@ func hasBody(r *http.Request) bool {
 // readBody reads the body within the listener's limit, and turns a form into
 // the JSON object that it stands for.
 func (l *Listener) readBody(r *http.Request, verb route.Verb) ([]byte, error) {
-	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil {
-		kind = ""
+	kind := first(r.Header, "Content-Type")
+	if kind != jsonType[0] {
+		var err error
+		if kind, _, err = mime.ParseMediaType(kind); err != nil {
+			kind = ""
+		}
 	}
 	if verb == route.VerbPatch && kind != "application/merge-patch+json" {
 		return nil, fault.New(fault.MediaType, "PATCH takes a body of type application/merge-patch+json")
 	}
-	var buf bytes.Buffer
-	if n := r.ContentLength; n > 0 && n < 1<<20 {
-		buf.Grow(int(n) + bytes.MinRead)
-	}
-	if _, err := io.Copy(&buf, r.Body); err != nil {
+	body, err := readWhole(r)
+	if err != nil {
 		return nil, fault.Wrap(readKind(err), err, "reading the request body: it is too large, or broke off")
 	}
 	// curl calls a body a form unless told otherwise, and people send JSON with
 	// it: a form of fields does not begin with a brace.
-	if kind == "application/x-www-form-urlencoded" && !bytes.HasPrefix(bytes.TrimLeft(buf.Bytes(), " \t\r\n"), []byte("{")) {
-		if buf.Len() > maxForm {
+	if kind == "application/x-www-form-urlencoded" && !bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("{")) {
+		if len(body) > maxForm {
 			return nil, fault.Newf(fault.TooLarge, "a form has at most %d bytes; send larger bodies as JSON", maxForm)
 		}
-		return formObject(buf.String())
+		return formObject(string(body))
 	}
-	return buf.Bytes(), nil
+	return body, nil
+}
+
+// readWhole reads a body, into memory of the right size if the client has said
+// how long it is, and if that is a length to take its word for.
+func readWhole(r *http.Request) ([]byte, error) {
+	if n := r.ContentLength; n > 0 && n < 1<<20 {
+		body := make([]byte, n)
+		_, err := io.ReadFull(r.Body, body)
+		return body, err
+	}
+	return io.ReadAll(r.Body)
 }
 
 func readKind(err error) fault.Kind {

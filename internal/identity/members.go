@@ -89,6 +89,11 @@ func (v view) standing(entity string) (direct, inherited []*Group, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	return v.standingBy(list)
+}
+
+// standingBy is standing for an entity with these memberships.
+func (v view) standingBy(list []membership) (direct, inherited []*Group, err error) {
 	seen := map[string]bool{}
 	for _, m := range list {
 		g, err := v.group(m.group)

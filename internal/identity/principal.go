@@ -21,7 +21,10 @@ type Principal struct {
 	// groupIDs are the ids of groups, sorted.
 	groupIDs []string
 	policies []string
-	who      policy.Identity
+	// memberships are all that the entity has itself, also those that are not
+	// in force.
+	memberships []membership
+	who         policy.Identity
 	// into, if set, is the entity that this one was merged into; then the rest
 	// is not there.
 	into string
@@ -45,6 +48,12 @@ func (p *Principal) Disabled() bool { return p.entity.Disabled }
 // Policies are those of the entity and of its groups, sorted. The slice is
 // shared.
 func (p *Principal) Policies() []string { return p.policies }
+
+// joinedBy reports whether logins at a mount have made the entity a member of any
+// group.
+func (p *Principal) joinedBy(accessor string) bool {
+	return slices.ContainsFunc(p.memberships, func(m membership) bool { return m.via.Accessor == accessor })
+}
 
 // Identity is whom templated policies are rendered for.
 func (p *Principal) Identity() *policy.Identity { return &p.who }
@@ -131,7 +140,10 @@ func (v view) principal(entity string) (*Principal, error) {
 	if p.aliases, err = v.aliasesOf(entity); err != nil {
 		return nil, err
 	}
-	direct, inherited, err := v.standing(entity)
+	if p.memberships, err = v.memberships(anEntity, entity); err != nil {
+		return nil, err
+	}
+	direct, inherited, err := v.standingBy(p.memberships)
 	if err != nil {
 		return nil, err
 	}

@@ -37,41 +37,43 @@ const headerLen = 8 + 8 + 1
 
 // NewKey encodes a tuple.
 func NewKey(ns NamespaceID, mount MountID, kind Kind, parts ...string) Key {
-	n := headerLen
-	for _, p := range parts {
-		n += len(p) + 2
-	}
-	b := make([]byte, headerLen, n)
-	binary.BigEndian.PutUint64(b, uint64(ns))
-	binary.BigEndian.PutUint64(b[8:], uint64(mount))
-	b[16] = byte(kind)
-	for _, p := range parts {
-		b = appendPart(b, p)
-	}
-	return Key(b)
+	var header [headerLen]byte
+	binary.BigEndian.PutUint64(header[:], uint64(ns))
+	binary.BigEndian.PutUint64(header[8:], uint64(mount))
+	header[16] = byte(kind)
+	var b strings.Builder // whose text is not copied once it is complete
+	b.Grow(headerLen + room(parts))
+	b.Write(header[:])
+	return appendParts(&b, parts)
 }
 
 // Append returns the key with more parts at its end.
 func (k Key) Append(parts ...string) Key {
-	b := []byte(k)
-	for _, p := range parts {
-		b = appendPart(b, p)
-	}
-	return Key(b)
+	var b strings.Builder
+	b.Grow(len(k) + room(parts))
+	b.WriteString(string(k))
+	return appendParts(&b, parts)
 }
 
-func appendPart(b []byte, p string) []byte {
-	if strings.IndexByte(p, 0) < 0 {
-		b = append(b, p...)
-		return append(b, 0, 1)
+// room is how many bytes parts take, if they need no escaping.
+func room(parts []string) (n int) {
+	for _, p := range parts {
+		n += len(p) + 2
 	}
-	for i := range len(p) {
-		b = append(b, p[i])
-		if p[i] == 0 {
-			b = append(b, 0xff)
+	return n
+}
+
+func appendParts(b *strings.Builder, parts []string) Key {
+	for _, p := range parts {
+		for i := strings.IndexByte(p, 0); i >= 0; i = strings.IndexByte(p, 0) {
+			b.WriteString(p[:i])
+			b.WriteString("\x00\xff")
+			p = p[i+1:]
 		}
+		b.WriteString(p)
+		b.WriteString("\x00\x01")
 	}
-	return append(b, 0, 1)
+	return Key(b.String())
 }
 
 // Namespace returns the namespace id of a well-formed key, else 0.
