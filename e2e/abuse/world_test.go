@@ -30,7 +30,7 @@ type world struct {
 }
 
 // mounts are the paths of a world's mounts whose endpoints the sweeps attack.
-var mounts = []string{"sys/", "auth/token/", "identity/", "cubbyhole/", "secret/", "kv1/", "database/", "auth/userpass/", "auth/approle/"}
+var mounts = []string{"sys/", "auth/token/", "identity/", "cubbyhole/", "secret/", "kv1/", "database/", "pki/", "auth/userpass/", "auth/approle/"}
 
 // newWorld starts a server as an operator does: initialise, unseal, mount.
 func newWorld(t *testing.T, o servertest.Options) *world {
