@@ -90,7 +90,7 @@ func allocated(t testing.TB, dir string) (bytes int64) {
 // directory, with log, reserve and what compaction has not come to, is never
 // more than three times what lives. COFFER_CHURN is how many tokens live.
 func TestChurnLeavesLittleBehind(t *testing.T) {
-	live := 30_000
+	live := 40_000
 	if text := os.Getenv("COFFER_CHURN"); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil {
