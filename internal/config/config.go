@@ -26,6 +26,9 @@ type Config struct {
 	DefaultLeaseTTL           time.Duration
 	MaxLeaseTTL               time.Duration
 	DefaultMaxRequestDuration time.Duration
+	// RevocationRate bounds how many tokens, leases and timers that have come to
+	// their end are seen to per second; zero is no bound.
+	RevocationRate int
 
 	UI      bool
 	PIDFile string
@@ -92,8 +95,9 @@ type UserLockout struct {
 // New returns the configuration that an empty file describes.
 func New() *Config {
 	return &Config{
-		Log:       Log{Level: "info", Format: "standard"},
-		Telemetry: Telemetry{PrometheusRetentionTime: 24 * time.Hour, MaximumGaugeCardinality: 500, UsageGaugePeriod: 10 * time.Minute},
+		Log:            Log{Level: "info", Format: "standard"},
+		RevocationRate: 10_000,
+		Telemetry:      Telemetry{PrometheusRetentionTime: 24 * time.Hour, MaximumGaugeCardinality: 500, UsageGaugePeriod: 10 * time.Minute},
 	}
 }
 

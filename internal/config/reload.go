@@ -49,6 +49,7 @@ func comparedSettings() []setting {
 		{"cluster_name", false, by(func(c *Config) any { return c.ClusterName })},
 		{"default_lease_ttl", false, by(func(c *Config) any { return c.DefaultLeaseTTL })},
 		{"default_max_request_duration", false, by(func(c *Config) any { return c.DefaultMaxRequestDuration })},
+		{"revocation_rate", false, by(func(c *Config) any { return c.RevocationRate })},
 		{"listener", false, by(func(c *Config) any { return listenerParts(c, restartPart) })},
 		{"log file and format", false, by(func(c *Config) any {
 			l := c.Log

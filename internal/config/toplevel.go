@@ -43,6 +43,7 @@ func (d *decoder) topLevel() keys {
 		"default_lease_ttl":            duration(&c.DefaultLeaseTTL),
 		"max_lease_ttl":                duration(&c.MaxLeaseTTL),
 		"default_max_request_duration": duration(&c.DefaultMaxRequestDuration),
+		"revocation_rate":              integer(&c.RevocationRate),
 
 		"log_level":            logLevel(&c.Log.Level),
 		"log_requests_level":   ignored("finished requests are in the audit log and in the metrics"),

@@ -22,8 +22,9 @@ const (
 	MaxDelay = 5 * time.Minute
 	// firstDelay is the time before the second attempt; it doubles.
 	firstDelay = 2 * time.Second
-	// batch is how many due items of a queue are taken at once.
-	batch = 256
+	// batch is how many due items of a queue are taken at once. While they are
+	// applied other writes wait, a few milliseconds.
+	batch = 128
 	// perQueue bounds how many items of one queue are handled at a time.
 	perQueue = 8
 	// busyQueues bounds how many queues are worked on at a time.
@@ -52,12 +53,27 @@ type Mover interface {
 	Moved(tx store.Txn, it Item, to time.Time) error
 }
 
+// Config is what a [Scheduler] needs.
+type Config struct {
+	Store store.Store
+	Clock clock.Clock
+	Log   *slog.Logger
+	// Handlers has one for each class.
+	Handlers map[Class]Handler
+	// Rate bounds how many items are handed out per second; zero is no bound.
+	Rate int
+	// Busy reports whether requests are being answered. Then each queue rests
+	// after a batch for as long as that took: they have priority. It may be nil.
+	Busy func() bool
+}
+
 // Scheduler hands out due items.
 type Scheduler struct {
 	store    store.Store
 	clock    clock.Clock
 	log      *slog.Logger
 	handlers map[Class]Handler
+	pace     pace
 
 	mu    sync.Mutex
 	heads map[store.MountID]time.Time // guarded by mu: earliest known time of each queue
@@ -68,9 +84,9 @@ type Scheduler struct {
 	failures, done atomic.Int64
 }
 
-// New returns a scheduler over the store with a handler for each class.
-func New(s store.Store, c clock.Clock, log *slog.Logger, handlers map[Class]Handler) *Scheduler {
-	return &Scheduler{store: s, clock: c, log: log, handlers: handlers,
+// New returns a scheduler.
+func New(c Config) *Scheduler {
+	return &Scheduler{store: c.Store, clock: c.Clock, log: c.Log, handlers: c.Handlers, pace: pace{rate: c.Rate, busy: c.Busy, clock: c.Clock},
 		heads: map[store.MountID]time.Time{}, busy: map[store.MountID]bool{}, wake: make(chan struct{}, 1)}
 }
 
@@ -213,10 +229,12 @@ func (s *Scheduler) work(ctx context.Context, q store.MountID) {
 			return
 		}
 		first = due[0].Item
+		began := s.clock.Now()
 		if !s.handle(ctx, due) {
 			s.retryQueue(q)
 			return
 		}
+		s.pace.rest(ctx, began, len(due))
 	}
 }
 

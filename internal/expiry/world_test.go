@@ -101,7 +101,7 @@ func within(t *testing.T, fn func(w *world)) {
 }
 
 func (w *world) fresh(handlers map[expiry.Class]expiry.Handler) {
-	w.Scheduler = expiry.New(w.db, w.clock, slog.New(slog.DiscardHandler), handlers)
+	w.Scheduler = expiry.New(expiry.Config{Store: w.db, Clock: w.clock, Log: slog.New(slog.DiscardHandler), Handlers: handlers})
 }
 
 // running runs the scheduler while fn does, and waits for its end.

@@ -38,6 +38,20 @@ type Flight struct {
 // list returns the list of a request. Its id ends with random digits.
 func (f *InFlight) list(id string) *flights { return &f.lists[id[len(id)-1]%uint8(len(f.lists))] }
 
+// Any reports whether any request is being answered.
+func (f *InFlight) Any() bool {
+	for i := range f.lists {
+		l := &f.lists[i]
+		l.mu.Lock()
+		busy := l.first != nil
+		l.mu.Unlock()
+		if busy {
+			return true
+		}
+	}
+	return false
+}
+
 // add takes a request into the list, until it is removed.
 func (f *InFlight) add(r *flying) {
 	l := f.list(r.id)

@@ -167,7 +167,7 @@ func TestARevocationThatWasNotStoredIsNoSuccess(t *testing.T) {
 func (w *world) scheduled(fn func()) {
 	w.t.Helper()
 	ctx, cancel := context.WithCancel(w.t.Context())
-	s := expiry.New(w.db, w.clock, slog.New(slog.DiscardHandler), map[expiry.Class]expiry.Handler{expiry.Lease: w.Store})
+	s := expiry.New(expiry.Config{Store: w.db, Clock: w.clock, Log: slog.New(slog.DiscardHandler), Handlers: map[expiry.Class]expiry.Handler{expiry.Lease: w.Store}})
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
 	synctest.Wait()

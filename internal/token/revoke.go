@@ -61,10 +61,14 @@ func (s *Store) revokeWhole(tx store.Txn, handle string, left *int) error {
 		if len(children) > *left {
 			return errTooBig
 		}
-		if err := s.strip(tx, h, left); err != nil {
+		e, err := present(tx, h)
+		if err != nil {
 			return err
 		}
-		if err := s.remove(tx, h, children); err != nil {
+		if err := s.strip(tx, h, e, left); err != nil {
+			return err
+		}
+		if err := s.remove(tx, h, e, children); err != nil {
 			return err
 		}
 		pending = append(pending, children...)
@@ -72,33 +76,47 @@ func (s *Store) revokeWhole(tx store.Txn, handle string, left *int) error {
 	return nil
 }
 
-// strip ends a token's leases and wipes its cubbyhole within the budget.
-func (s *Store) strip(tx store.Txn, handle string, left *int) error {
-	for _, part := range []func(store.Txn, string, int) (int, error){s.Leases.EndOwned, s.WipeCubbyhole} {
-		n, err := part(tx, handle, *left+1)
-		if err != nil {
-			return err
-		}
-		if *left -= n; *left < 0 {
-			return errTooBig
-		}
+// present returns a token's record, nil if there is none.
+func present(tx store.Txn, handle string) (*Entry, error) {
+	e, err := get(tx, handle)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil //nolint:nilnil // absence is an ordinary answer within this package
+	}
+	return e, err
+}
+
+// strip ends a token's leases and wipes its cubbyhole within the budget. e is
+// its record, nil if that is gone.
+func (s *Store) strip(tx store.Txn, handle string, e *Entry, left *int) error {
+	n, err := s.Leases.EndOwned(tx, handle, *left+1)
+	if err != nil {
+		return err
+	}
+	if *left -= n; *left < 0 {
+		return errTooBig
+	}
+	ns := store.RootNamespace
+	if e != nil {
+		ns = e.NS
+	}
+	if n, err = s.WipeCubbyhole(tx, ns, handle, *left+1); err != nil {
+		return err
+	}
+	if *left -= n; *left < 0 {
+		return errTooBig
 	}
 	return nil
 }
 
 // remove deletes a token's own rows and its links to the given children.
-func (s *Store) remove(tx store.Txn, handle string, children []string) error {
+func (s *Store) remove(tx store.Txn, handle string, e *Entry, children []string) error {
 	for _, child := range children {
 		if err := tx.Delete(childrenKey(handle).Append(child)); err != nil {
 			return err
 		}
 	}
-	e, err := get(tx, handle)
-	if errors.Is(err, store.ErrNotFound) {
+	if e == nil {
 		return nil
-	}
-	if err != nil {
-		return err
 	}
 	if err := tx.Delete(tokenKey(handle)); err != nil {
 		return err
@@ -181,7 +199,11 @@ func (s *Store) finish(ctx context.Context, handle string) error {
 		more := false
 		_, err := s.Store.Update(ctx, func(tx store.Txn) error {
 			left := budget
-			err := s.strip(tx, handle, &left)
+			e, err := present(tx, handle)
+			if err != nil {
+				return err
+			}
+			err = s.strip(tx, handle, e, &left)
 			more = errors.Is(err, errTooBig)
 			if more {
 				return nil
@@ -189,7 +211,7 @@ func (s *Store) finish(ctx context.Context, handle string) error {
 			if err != nil {
 				return err
 			}
-			return s.remove(tx, handle, nil)
+			return s.remove(tx, handle, e, nil)
 		})
 		if err != nil || !more {
 			return err
@@ -218,13 +240,17 @@ func (s *Store) RevokeOrphan(ctx context.Context, handle string) error {
 				return nil
 			}
 			left := budget
-			if err := s.strip(tx, handle, &left); errors.Is(err, errTooBig) {
+			e, err := present(tx, handle)
+			if err != nil {
+				return err
+			}
+			if err := s.strip(tx, handle, e, &left); errors.Is(err, errTooBig) {
 				more = true // of its leases
 				return nil
 			} else if err != nil {
 				return err
 			}
-			return s.remove(tx, handle, nil)
+			return s.remove(tx, handle, e, nil)
 		})
 		if err != nil || !more {
 			return err

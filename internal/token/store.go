@@ -54,9 +54,9 @@ type Config struct {
 	Log   *slog.Logger
 	// Leases ends the leases of a revoked token.
 	Leases Leases
-	// WipeCubbyhole removes at most limit rows of a token's cubbyhole in tx and
-	// returns how many it removed.
-	WipeCubbyhole func(tx store.Txn, id string, limit int) (int, error)
+	// WipeCubbyhole removes at most limit rows of the cubbyhole of a namespace's
+	// token in tx and returns how many it removed.
+	WipeCubbyhole func(tx store.Txn, ns store.NamespaceID, id string, limit int) (int, error)
 	// PolicyExists reports whether an ACL policy is there, for warnings.
 	PolicyExists func(ns store.NamespaceID, name string) bool
 	// Method returns the auth method's instance and the mount it stands at,

@@ -114,7 +114,7 @@ func cubbyholeKey(handle string) store.Key {
 	return store.NewKey(store.RootNamespace, cubbyholeMount, 1, handle)
 }
 
-func wipeCubbyhole(tx store.Txn, handle string, limit int) (int, error) {
+func wipeCubbyhole(tx store.Txn, _ store.NamespaceID, handle string, limit int) (int, error) {
 	names, err := store.Children(tx, cubbyholeKey(handle), "", limit)
 	if err != nil {
 		return 0, err
