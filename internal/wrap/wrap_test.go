@@ -53,7 +53,9 @@ func newWorld(t testing.TB) *world {
 	var err error
 	if w.tokens, err = token.New(context.Background(), token.Config{
 		Store: w.db, Clock: w.clock, Log: slog.New(slog.DiscardHandler), Leases: noLeases{},
-		WipeCubbyhole: func(tx store.Txn, _ store.NamespaceID, handle string, _ int) (int, error) { return 0, wrap.Drop(tx, handle) },
+		WipeCubbyhole: func(tx store.Txn, _ store.NamespaceID, handle string, _ int) (int, error) {
+			return 0, wrap.Drop(tx, handle)
+		},
 	}); err != nil {
 		t.Fatal(err)
 	}
