@@ -28,6 +28,7 @@ type RaftStorage struct {
 	TrailingLogs          int
 	NonVoter              bool
 	RedundancyZone        string
+	UpgradeVersion        string
 	Joins                 []RetryJoin
 }
 
@@ -89,7 +90,7 @@ func (d *decoder) raft(body node) *RaftStorage {
 		"retry_join_as_non_voter":                  flag(&r.NonVoter),
 		"autopilot_redundancy_zone":                text(&r.RedundancyZone),
 		"retry_join":                               block(func(d *decoder, at Pos, body node) { r.Joins = append(r.Joins, d.retryJoin(at, body)) }),
-		"autopilot_upgrade_version":                ignored("upgrades are rolled by hand"),
+		"autopilot_upgrade_version":                text(&r.UpgradeVersion),
 		"autopilot_update_interval":                ignored("cluster health is watched continuously"),
 		"autopilot_reconcile_interval":             ignored("cluster health is watched continuously"),
 		"raft_log_verifier_enabled":                ignored("log entries carry checksums in every case"),

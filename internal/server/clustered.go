@@ -107,8 +107,8 @@ func (s *Server) self() cluster.Info {
 	i.Hostname, _ = os.Hostname() // "" if the system does not tell
 	if s.raft != nil {
 		st := s.raft.Stats()
-		i.Term, i.Applied, i.LastContact = st.Term, st.Applied, s.raft.LastContact()
-		i.Zone = s.config.Storage.Raft.RedundancyZone
+		i.Term, i.Applied, i.LastContact = s.raft.Leader().Term, st.Applied, s.raft.LastContact()
+		i.Zone, i.UpgradeVersion = s.config.Storage.Raft.RedundancyZone, s.config.Storage.Raft.UpgradeVersion
 	}
 	return i
 }

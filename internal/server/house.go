@@ -10,6 +10,7 @@ import (
 
 	"github.com/cofferhq/coffer/internal/audit"
 	"github.com/cofferhq/coffer/internal/authn"
+	"github.com/cofferhq/coffer/internal/autopilot"
 	"github.com/cofferhq/coffer/internal/barrier"
 	"github.com/cofferhq/coffer/internal/expiry"
 	"github.com/cofferhq/coffer/internal/gate"
@@ -47,6 +48,7 @@ type house struct {
 	expiry     *expiry.Scheduler
 	settings   *settings.Store
 	quotas     *quota.Store
+	pilot      *autopilot.Pilot // nil if the storage is not replicated
 
 	stop  context.CancelFunc
 	tasks sync.WaitGroup
@@ -130,6 +132,9 @@ func (h *house) open(ctx context.Context) (err error) {
 	}
 	if err = h.openQuotas(ctx); err != nil {
 		return err
+	}
+	if s.raft != nil {
+		h.pilot = autopilot.New(b, s.clock)
 	}
 	if tables[mount.SystemType], err = route.NewTable(h.system(wrapping, locks)); err != nil {
 		return err

@@ -172,6 +172,10 @@ func (s *Server) openMembership() error {
 			e, ok := s.roster.Of(id)
 			return membership.Heard{Sealed: e.Sealed, Applied: e.Applied, At: e.At}, ok
 		},
+		MayVote: func(id string) bool {
+			h := s.house.Load()
+			return h != nil && h.pilot != nil && h.pilot.MayVote(id)
+		},
 		Wrap:   s.wrapChallenge,
 		Expect: s.expect,
 		Removed: func() {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cofferhq/coffer/internal/autopilot"
 	"github.com/cofferhq/coffer/internal/catalog"
 	"github.com/cofferhq/coffer/internal/cluster"
 	"github.com/cofferhq/coffer/internal/cluster/membership"
@@ -37,6 +38,9 @@ func (h *house) system(wrapping *wrap.Store, locks *lockout.Store) []route.Endpo
 	var members []route.Endpoint
 	if m := s.membership.Load(); m != nil {
 		members = slices.Concat(route.Bind(m, membership.Always()), route.Bind(m, membership.Routes()))
+	}
+	if h.pilot != nil {
+		members = append(members, route.Bind(h.pilot, autopilot.Routes)...)
 	}
 	specs := openapi.New(openapi.Config{Version: version.Reported(), Mounts: h.described})
 	return slices.Concat(

@@ -60,7 +60,7 @@ func (s *Service) seeToNodes(ctx context.Context, b store.Store) error {
 			continue
 		}
 		errs = append(errs, s.relocate(ctx, m))
-		if row.Voter && !m.Voter && s.caughtUp(m.ID) {
+		if row.Voter && !m.Voter && s.caughtUp(m.ID) && (s.MayVote == nil || s.MayVote(m.ID)) {
 			s.Log.Info("a node has caught up and gets its vote", "node", m.ID)
 			errs = append(errs, s.Replica.Promote(ctx, m.ID))
 		}
@@ -178,6 +178,23 @@ func (s *Service) Remove(ctx context.Context, id string) error {
 		return nil // it has removed itself; the next leader tidies up
 	}
 	return err
+}
+
+// Willing returns the nodes that are to vote, whether they do or not.
+func (s *Service) Willing(ctx context.Context) (map[string]bool, error) {
+	b := s.Barrier()
+	if b == nil {
+		return nil, fault.New(fault.Sealed, "Vault is sealed")
+	}
+	willing := map[string]bool{}
+	err := b.View(ctx, func(r store.Reader) error {
+		rows, err := nodeRows(r)
+		for id, row := range rows {
+			willing[id] = row.Voter
+		}
+		return err
+	})
+	return willing, err
 }
 
 // SetVoter gives a node a vote, or takes it.

@@ -85,6 +85,9 @@ type Config struct {
 	ClusterID func() string
 	// Heard returns what this node has heard from another, as the leader.
 	Heard func(id string) (Heard, bool)
+	// MayVote reports whether a node that is to vote may be given its vote now.
+	// Nil is as soon as it has caught up.
+	MayVote func(id string) bool
 	// Wrap encrypts a challenge so that only who can unseal this cluster can read
 	// it, and describes the seal.
 	Wrap func(ctx context.Context, secret, ad []byte) (wrapped []byte, seal SealInfo, err error)
