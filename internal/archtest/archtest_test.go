@@ -28,7 +28,7 @@ func layers() [][]string {
 		{"internal/authn", "internal/expiry", "internal/engine/enginetest"},
 		// The nouns, and the engines and methods beside them.
 		{
-			"internal/audit", "internal/backup", "internal/catalog", "internal/cluster", "internal/cluster/membership", "internal/diag", "internal/lease", "internal/lockout",
+			"internal/audit", "internal/autopilot", "internal/backup", "internal/catalog", "internal/cluster", "internal/cluster/membership", "internal/diag", "internal/lease", "internal/lockout",
 			"internal/mount", "internal/oidc", "internal/policy", "internal/quota", "internal/seal", "internal/settings", "internal/tools", "internal/engine/", "internal/authn/",
 		},
 		{"internal/identity", "internal/token"}, // one is whom policies are rendered for, the other ends the leases of what it revokes
