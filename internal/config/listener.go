@@ -5,6 +5,8 @@ import (
 	"crypto/tls"
 	"net/http"
 	"net/netip"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -20,10 +22,13 @@ type Listener struct {
 	TLS            TLS
 	ProxyProtocol  ProxyProtocol
 	Forwarded      Forwarded
-	Limits         Limits
-	Timeouts       Timeouts
-	Access         Access
-	CORS           CORS
+	// Namespace is the one that requests see as the root, by its path without
+	// slashes around it; "" is the root itself.
+	Namespace string
+	Limits    Limits
+	Timeouts  Timeouts
+	Access    Access
+	CORS      CORS
 	// Headers are added to answers, by status: "default", "2xx" or "200".
 	Headers map[string]http.Header
 }
@@ -123,6 +128,21 @@ func newListener(kind string, at Pos) Listener {
 		Timeouts: Timeouts{ReadHeader: 10 * time.Second, Read: 30 * time.Second, Idle: 5 * time.Minute},
 		Access:   Access{DisableUnauthedRekey: true, DisableUnauthedGenerateRoot: true},
 	}
+}
+
+// parseNamespace reads the path of a namespace, "root" or "" for the root. Whether
+// there is one is found out by requests.
+func parseNamespace(s string) (string, error) {
+	path := strings.Trim(s, "/")
+	if path == "root" {
+		return "", nil
+	}
+	for name := range strings.SplitSeq(path, "/") {
+		if path != "" && (name == "" || name == "." || name == ".." || strings.ContainsAny(name, " \t\r\n\\")) {
+			return "", strconv.ErrSyntax
+		}
+	}
+	return path, nil
 }
 
 // fill replaces limits that were not given.

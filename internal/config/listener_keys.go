@@ -59,7 +59,7 @@ func (l *Listener) addSharedKeys(known keys) {
 		"cors_allowed_headers":                     list(&l.CORS.AllowedHeaders),
 		"custom_response_headers":                  block(func(d *decoder, _ Pos, body node) { l.Headers = d.responseHeaders(body) }),
 		"purpose":                                  ignored("every listener serves the whole API"),
-		"chroot_namespace":                         refused("there are no child namespaces yet"),
+		"chroot_namespace":                         parsed(&l.Namespace, "the path of a namespace such as \"team/app\"", parseNamespace),
 		"redact_addresses":                         flag(&a.RedactAddresses),
 		"redact_cluster_name":                      flag(&a.RedactClusterName),
 		"redact_version":                           flag(&a.RedactVersion),

@@ -202,7 +202,7 @@ func (l *Listener) finish(w http.ResponseWriter, r *http.Request, req *gate.Requ
 
 // serveAlways answers an endpoint that works while sealed.
 func (l *Listener) serveAlways(ctx context.Context, w http.ResponseWriter, r *http.Request, req *gate.Request, e *route.Endpoint, m *route.Match, path string) {
-	if err := l.always(ctx, r.Header.Get("X-Vault-Namespace"), e); err != nil {
+	if err := l.always(ctx, req.Within, e); err != nil {
 		l.fail(w, r, req.ID, err)
 		return
 	}

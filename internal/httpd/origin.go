@@ -36,6 +36,9 @@ func (o origin) write(h http.Header) {
 	r := o.req
 	h.Set(hopsHeader, "1")
 	h.Set(idHeader, r.ID)
+	if r.Within != "" {
+		h.Set(namespaceHeader, r.Within) // with the listener's own before it
+	}
 	if r.Remote.IsValid() {
 		h.Set(remoteHeader, netip.AddrPortFrom(r.Remote, uint16(r.RemotePort)).String())
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cofferhq/coffer/internal/fault"
 	"github.com/cofferhq/coffer/internal/gate"
+	"github.com/cofferhq/coffer/internal/namespace"
 	"github.com/cofferhq/coffer/internal/route"
 	"github.com/cofferhq/coffer/internal/wire"
 )
@@ -98,6 +99,22 @@ func wrapOf(h http.Header) (time.Duration, error) {
 	return d, nil
 }
 
+// within returns the path of the namespace that a request names: below the
+// listener's own, if it has one.
+func (l *Listener) within(h http.Header) string {
+	header := first(h, namespaceHeader)
+	own := l.Config.Namespace
+	if own == "" {
+		return header
+	}
+	if header = strings.Trim(strings.TrimSpace(header), "/"); header == "" || header == namespace.Root.UUID {
+		return own
+	}
+	return own + "/" + header
+}
+
+const namespaceHeader = "X-Vault-Namespace"
+
 // parse makes the gate's request. The body is left unread.
 func (in *inbound) parse() error {
 	l, r := in.listener, in.flight.http
@@ -117,7 +134,7 @@ func (in *inbound) parse() error {
 	}
 	req := &in.request
 	*req = gate.Request{
-		ID: in.flight.id, Within: first(r.Header, "X-Vault-Namespace"), Verb: verb, Path: path, Query: q, TLS: r.TLS, Token: tokenOf(r.Header), Headers: r.Header.Values,
+		ID: in.flight.id, Within: l.within(r.Header), Verb: verb, Path: path, Query: q, TLS: r.TLS, Token: tokenOf(r.Header), Headers: r.Header.Values,
 		WrapJWT: strings.EqualFold(first(r.Header, "X-Vault-Wrap-Format"), "jwt"),
 		Help:    len(q) > 0 && q.Get("help") != "" && verb == route.VerbRead,
 		Open:    l.opens(path), Limits: l.limits,

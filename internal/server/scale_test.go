@@ -47,9 +47,17 @@ func TestStartCostsTheSameWithManyLeases(t *testing.T) {
 	}
 }
 
-// startWith makes n tokens, restarts, and returns the time from unsealing to the
-// first answer, and the live heap after it, in megabytes.
+// startWith makes n tokens and starts again.
 func startWith(t *testing.T, n int) (took time.Duration, heap float64) {
+	return startAfter(t, func(s *servertest.Server, _ string) { fill(t, s, n, clock.System{}.Now().Add(24*time.Hour)) }, func(t *testing.T, s *servertest.Server, root string) {
+		s.MustAs(root, http.StatusOK, http.MethodGet, "auth/token/lookup-self", nil)
+	})
+}
+
+// startAfter prepares a server, restarts it, and returns the time from unsealing
+// to the first answer, which is that of probe, and the live heap after it, in
+// megabytes.
+func startAfter(t *testing.T, prepare func(s *servertest.Server, root string), probe func(t *testing.T, s *servertest.Server, root string)) (took time.Duration, heap float64) {
 	dir := t.TempDir()
 	open := func() *servertest.Server {
 		return servertest.New(t, servertest.Options{Dir: dir, Uninitialised: true, NoAudit: true, Change: func(c *config.Config) { c.Storage.Raft.Path = dir }})
@@ -65,13 +73,13 @@ func startWith(t *testing.T, n int) (took time.Duration, heap float64) {
 	}
 	unseal := map[string]string{"key": keys.Keys[0]}
 	s.Do(http.MethodPost, "sys/unseal", "", unseal)
-	fill(t, s, n, clock.System{}.Now().Add(24*time.Hour))
+	prepare(s, keys.Token)
 	s.Stop()
 
 	s = open()
 	began := time.Now()
 	s.Do(http.MethodPost, "sys/unseal", "", unseal)
-	s.MustAs(keys.Token, http.StatusOK, http.MethodGet, "auth/token/lookup-self", nil)
+	probe(t, s, keys.Token)
 	took = time.Since(began)
 	debug.FreeOSMemory()
 	var m runtime.MemStats

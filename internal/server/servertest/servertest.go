@@ -120,8 +120,13 @@ func (s *Server) Gate() *gate.Gate { return s.server.Gate() }
 
 // Handler returns what a listener with the default limits answers with, for
 // benchmarks of the way through the server without a connection.
-func (s *Server) Handler() http.Handler {
+func (s *Server) Handler() http.Handler { return s.Listener(func(*config.Listener) {}) }
+
+// Listener returns what another listener of the server answers with, whose
+// configuration change alters.
+func (s *Server) Listener(change func(*config.Listener)) http.Handler {
 	c := config.Dev(config.DevFlags{}).Listeners[0]
+	change(&c)
 	return httpd.NewListener(c, s.server, slog.New(slog.DiscardHandler), clock.System{}, &httpd.InFlight{})
 }
 
