@@ -274,6 +274,11 @@ func (x *exchange) authenticate(ctx context.Context) error {
 		return err
 	}
 	x.rights = acl.In(policy.Below{Prefix: x.reach.Prefix, IDs: x.reach.IDs})
+	if x.person != nil && len(x.person.External()) > 0 {
+		if err := x.addGroups(ctx, who); err != nil {
+			return err
+		}
+	}
 	if x.standby && e.NumUses != 0 {
 		return ErrElsewhere // using it up is a write
 	}

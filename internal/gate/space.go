@@ -8,6 +8,7 @@ import (
 	"github.com/cofferhq/coffer/internal/fault"
 	"github.com/cofferhq/coffer/internal/mount"
 	"github.com/cofferhq/coffer/internal/namespace"
+	"github.com/cofferhq/coffer/internal/policy"
 	"github.com/cofferhq/coffer/internal/store"
 	"github.com/cofferhq/coffer/internal/token"
 )
@@ -97,6 +98,26 @@ func (x *exchange) cross(ctx context.Context, e *token.Entry) error {
 		return nil
 	}
 	return x.goHome(ctx, e)
+}
+
+// addGroups adds what groups of other namespaces give the caller's entity in the
+// namespace of the request.
+func (x *exchange) addGroups(ctx context.Context, who *policy.Identity) error {
+	for _, g := range x.person.External() {
+		reach, ok, err := x.g.Namespaces.Reach(ctx, g.NS, x.req.Namespace.ID)
+		if errors.Is(err, namespace.ErrMissing) || err == nil && !ok {
+			continue // they hold elsewhere
+		}
+		if err != nil {
+			return err
+		}
+		acl, err := x.g.Policies.ACL(ctx, g.NS, g.Policies, who)
+		if err != nil {
+			return err
+		}
+		x.rights = x.rights.With(acl.In(policy.Below{Prefix: reach.Prefix, IDs: reach.IDs}))
+	}
+	return nil
 }
 
 // goHome takes a request for the caller's own token to the token's namespace.

@@ -88,13 +88,13 @@ func (c *cache) drop(ns store.NamespaceID, id string) {
 	s.drops++
 }
 
-// dropMembers forgets who is in a group.
-func (c *cache) dropMembers(ns store.NamespaceID, group string) {
+// dropMembers forgets who is in a group, in whatever namespace.
+func (c *cache) dropMembers(group string) {
 	for i := range c.shards {
 		s := &c.shards[i]
 		s.mu.Lock()
 		for k, p := range s.entries {
-			if _, in := slices.BinarySearch(p.groupIDs, group); in && k.ns == ns {
+			if _, in := slices.BinarySearch(p.groupIDs, group); in {
 				delete(s.entries, k)
 			}
 		}
@@ -128,7 +128,7 @@ func (c *cache) watch(commit store.Commit) {
 		case store.KindEntity:
 			c.drop(k.Namespace(), k.Last())
 		case store.KindGroup:
-			c.dropMembers(k.Namespace(), k.Last())
+			c.dropMembers(k.Last())
 		case store.KindIdentityIndex:
 			c.index(k)
 		}
@@ -149,7 +149,7 @@ func (c *cache) index(k store.Key) {
 		if len(parts) > 2 && parts[1] == anEntity {
 			c.drop(k.Namespace(), parts[2])
 		} else if len(parts) > 2 {
-			c.dropMembers(k.Namespace(), parts[2])
+			c.dropMembers(parts[2])
 		}
 	}
 }

@@ -217,7 +217,15 @@ func (s *Store) batchDelete(ctx context.Context, c *route.Call, in batchDeleteRe
 	}
 	finders := make([]func(view) (*Entity, error), len(in.IDs))
 	for i, id := range in.IDs {
-		finders[i] = func(v view) (*Entity, error) { return v.entity(id) }
+		finders[i] = func(v view) (*Entity, error) {
+			n, err := v.entity(id)
+			if errors.Is(err, store.ErrNotFound) {
+				if ferr := s.foreign(v, id); ferr != nil {
+					err = ferr
+				}
+			}
+			return n, err
+		}
 	}
 	return s.removeEntities(ctx, c, finders...)
 }
@@ -258,7 +266,7 @@ func (e edit) removeEntity(n *Entity) error {
 		return err
 	}
 	for _, m := range groups {
-		if err := e.leave(m.group, anEntity, n.ID); err != nil {
+		if err := e.in(m.ns).leave(m.group, anEntity, member{n.ID, e.ns}); err != nil {
 			return err
 		}
 	}
@@ -268,6 +276,29 @@ func (e edit) removeEntity(n *Entity) error {
 		}
 	}
 	return e.drop(e.index(entityNames, fold(n.Name)), e.key(store.KindEntity, n.ID))
+}
+
+// foreign refuses the id of an entity of another namespace. One that nobody has is
+// passed over.
+func (s *Store) foreign(v view, id string) error {
+	if s.Elsewhere == nil {
+		return nil
+	}
+	var found bool
+	var failed error
+	err := s.Elsewhere(v.r, func(ns store.NamespaceID) bool {
+		if ns != v.ns {
+			found, failed = store.Exists(v.r, v.in(ns).key(store.KindEntity, id))
+		}
+		return !found && failed == nil
+	})
+	switch {
+	case err != nil:
+		return err
+	case failed == nil && found:
+		return errDenied
+	}
+	return failed
 }
 
 func (s *Store) listEntities(ctx context.Context, c *route.Call, _ noInput) (route.Keys, error) {

@@ -80,8 +80,12 @@ func (s *Store) saveGroup(ctx context.Context, c *route.Call, id, name string, f
 	if err := f.clean(); err != nil {
 		return nil, err
 	}
+	above, err := s.membersFrom(ctx, c.Namespace.ID, f)
+	if err != nil {
+		return nil, err
+	}
 	err = s.change(ctx, c.Namespace.ID, func(e edit) error {
-		made = nil
+		made, e.above = nil, above
 		g, err := e.findGroup(id, name)
 		switch {
 		case errors.Is(err, store.ErrNotFound) && id != "":
@@ -105,6 +109,15 @@ func (s *Store) saveGroup(ctx context.Context, c *route.Call, id, name string, f
 		return e.fillGroup(g, f)
 	})
 	return made, err
+}
+
+// membersFrom returns the other namespaces that members of a group may be of: those
+// above it.
+func (s *Store) membersFrom(ctx context.Context, ns store.NamespaceID, f groupFields) ([]store.NamespaceID, error) {
+	if s.Above == nil || len(f.Entities.Value)+len(f.Groups.Value) == 0 {
+		return nil, nil
+	}
+	return s.Above(ctx, ns)
 }
 
 func (v view) findGroup(id, name string) (*Group, error) {
@@ -214,7 +227,11 @@ func (s *Store) removeGroup(ctx context.Context, c *route.Call, find func(view) 
 func (e edit) dismiss(group string) (more bool, err error) {
 	rng := store.Under(e.index(membersOf, group))
 	rng.Limit = removedAtOnce
-	var members [][2]string
+	type found struct {
+		kind string
+		member
+	}
+	var members []found
 	for row, err := range e.r.Scan(rng) {
 		if err != nil {
 			return false, err
@@ -223,14 +240,18 @@ func (e edit) dismiss(group string) (more bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		members = append(members, [2]string{parts[2], parts[3]})
-	}
-	for _, m := range members {
-		if err := e.leave(group, m[0], m[1]); err != nil {
+		by, err := decodeVia(row.Value)
+		if err != nil {
 			return false, err
 		}
-		if m[0] == aGroup {
-			if err := e.touch(m[1]); err != nil {
+		members = append(members, found{parts[2], member{parts[3], e.place(by)}})
+	}
+	for _, m := range members {
+		if err := e.leave(group, m.kind, m.member); err != nil {
+			return false, err
+		}
+		if m.kind == aGroup {
+			if err := e.touch(m.member); err != nil {
 				return false, err
 			}
 		}
@@ -241,12 +262,12 @@ func (e edit) dismiss(group string) (more bool, err error) {
 // dropGroup removes a group without members from the groups above it and for
 // good.
 func (e edit) dropGroup(g *Group) error {
-	parents, err := e.parents(g.ID)
+	parents, err := e.memberships(aGroup, g.ID)
 	if err != nil {
 		return err
 	}
-	for _, id := range parents {
-		if err := e.leave(id, aGroup, g.ID); err != nil {
+	for _, m := range parents {
+		if err := e.in(m.ns).leave(m.group, aGroup, member{g.ID, e.ns}); err != nil {
 			return err
 		}
 	}

@@ -142,9 +142,9 @@ func (e edit) follow(entity string, l Login) error {
 	}
 	for group, by := range changes {
 		if by == (via{}) {
-			err = e.leave(group, anEntity, entity)
+			err = e.leave(group, anEntity, member{entity, e.ns})
 		} else {
-			err = e.join(group, anEntity, entity, by)
+			err = e.join(group, anEntity, member{entity, e.ns}, by)
 		}
 		if err != nil {
 			return err

@@ -12,6 +12,7 @@ import (
 // membership is one group that an entity or group is a member of.
 type membership struct {
 	group string
+	ns    store.NamespaceID // the group's
 	via   via
 }
 
@@ -27,9 +28,18 @@ func (v view) memberships(kind, member string) ([]membership, error) {
 		if m.via, err = decodeVia(e.Value); err != nil {
 			return nil, err
 		}
+		m.ns = v.place(m.via)
 		list = append(list, m)
 	}
 	return list, nil
+}
+
+// place returns the namespace of the other side of a membership.
+func (v view) place(by via) store.NamespaceID {
+	if by.NS != 0 {
+		return by.NS
+	}
+	return v.ns
 }
 
 func decodeVia(value []byte) (v via, err error) {
@@ -51,9 +61,25 @@ func (m *membership) counts(g *Group) bool {
 	return g.Alias != nil && m.via.Mapping == g.Alias.Mapping
 }
 
+// member is one side of a membership.
+type member struct {
+	id string
+	ns store.NamespaceID
+}
+
 // members returns the ids of a group's members of a kind that count.
 func (v view) members(g *Group, kind string) ([]string, error) {
-	list := []string{}
+	found, err := v.membersOf(g, kind)
+	list := make([]string, len(found))
+	for i, m := range found {
+		list[i] = m.id
+	}
+	return list, err
+}
+
+// membersOf is members with the members' namespaces.
+func (v view) membersOf(g *Group, kind string) ([]member, error) {
+	var list []member
 	for e, err := range v.r.Scan(store.Under(v.index(membersOf, g.ID, kind))) {
 		if err != nil {
 			return nil, err
@@ -63,7 +89,7 @@ func (v view) members(g *Group, kind string) ([]string, error) {
 			return nil, err
 		}
 		if m.counts(g) {
-			list = append(list, e.Key.Last())
+			list = append(list, member{e.Key.Last(), v.place(m.via)})
 		}
 	}
 	return list, nil
@@ -96,7 +122,7 @@ func (v view) standing(entity string) (direct, inherited []*Group, err error) {
 func (v view) standingBy(list []membership) (direct, inherited []*Group, err error) {
 	seen := map[string]bool{}
 	for _, m := range list {
-		g, err := v.group(m.group)
+		g, err := v.in(m.ns).group(m.group)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -106,16 +132,16 @@ func (v view) standingBy(list []membership) (direct, inherited []*Group, err err
 		}
 	}
 	for next := slices.Clone(direct); len(next) > 0; next = next[1:] {
-		parents, err := v.parents(next[0].ID)
+		parents, err := v.in(next[0].ns).memberships(aGroup, next[0].ID)
 		if err != nil {
 			return nil, nil, err
 		}
-		for _, id := range parents {
-			if seen[id] {
+		for _, m := range parents {
+			if seen[m.group] {
 				continue
 			}
-			seen[id] = true
-			g, err := v.group(id)
+			seen[m.group] = true
+			g, err := v.in(m.ns).group(m.group)
 			if err != nil {
 				return nil, nil, err
 			}
@@ -126,99 +152,128 @@ func (v view) standingBy(list []membership) (direct, inherited []*Group, err err
 	return direct, inherited, nil
 }
 
-// above returns a group and every group that it is a member of, at any depth.
-func (v view) above(group string) (map[string]bool, error) {
+// ascend returns a group and every group that it is a member of, at any depth.
+func (v view) ascend(group string) (map[string]bool, error) {
 	seen := map[string]bool{group: true}
-	for next := []string{group}; len(next) > 0; next = next[1:] {
-		parents, err := v.parents(next[0])
+	for next := []member{{group, v.ns}}; len(next) > 0; next = next[1:] {
+		parents, err := v.in(next[0].ns).memberships(aGroup, next[0].id)
 		if err != nil {
 			return nil, err
 		}
-		for _, id := range parents {
-			if !seen[id] {
-				seen[id] = true
-				next = append(next, id)
+		for _, m := range parents {
+			if !seen[m.group] {
+				seen[m.group] = true
+				next = append(next, member{m.group, m.ns})
 			}
 		}
 	}
 	return seen, nil
 }
 
-func (e edit) join(group, kind, member string, by via) error {
-	value := []byte{}
-	if by != (via{}) {
-		var err error
-		if value, err = json.Marshal(by); err != nil {
-			return err
-		}
+// join makes what a member names a member of a group of this namespace.
+func (e edit) join(group, kind string, m member, by via) error {
+	here, there := by, by
+	here.NS, there.NS = 0, 0
+	if m.ns != e.ns {
+		here.NS, there.NS = m.ns, e.ns
 	}
-	if err := e.tx.Put(e.index(membersOf, group, kind, member), value); err != nil {
+	if err := e.putVia(e.index(membersOf, group, kind, m.id), here); err != nil {
 		return err
 	}
-	return e.tx.Put(e.index(groupsOf, kind, member, group), value)
+	return e.putVia(e.in(m.ns).index(groupsOf, kind, m.id, group), there)
 }
 
-func (e edit) leave(group, kind, member string) error {
-	return e.drop(e.index(membersOf, group, kind, member), e.index(groupsOf, kind, member, group))
+func (e edit) putVia(key store.Key, by via) error {
+	if by == (via{}) {
+		return e.tx.Put(key, []byte{})
+	}
+	return store.PutJSON(e.tx, key, by)
+}
+
+func (e edit) leave(group, kind string, m member) error {
+	return e.drop(e.index(membersOf, group, kind, m.id), e.in(m.ns).index(groupsOf, kind, m.id, group))
+}
+
+// locate returns the namespace of something that may be a member: this one, or
+// one above it. A namespace below has no say in the groups of this one.
+func (e edit) locate(kind store.Kind, id string) (store.NamespaceID, error) {
+	for _, ns := range append([]store.NamespaceID{e.ns}, e.above...) {
+		if ok, err := store.Exists(e.r, e.in(ns).key(kind, id)); err != nil || ok {
+			return ns, err
+		}
+	}
+	return 0, store.ErrNotFound
 }
 
 // setEntities makes the entities of a group exactly those given.
 func (e edit) setEntities(g *Group, want []string) error {
-	return e.setMembers(g, anEntity, want, func(id string) error {
-		_, err := e.entity(id)
-		return absent(err, fault.Newf(fault.Invalid, "invalid entity id %q: there is no such entity", clip(id)))
+	return e.setMembers(g, anEntity, want, func(id string) (store.NamespaceID, error) {
+		ns, err := e.locate(store.KindEntity, id)
+		return ns, absent(err, fault.Newf(fault.Invalid, "invalid entity id %q: there is no such entity", clip(id)))
 	}, nil)
 }
 
 // setGroups makes the groups in a group exactly those given.
 func (e edit) setGroups(g *Group, want []string) error {
-	above, err := e.above(g.ID)
+	above, err := e.ascend(g.ID)
 	if err != nil {
 		return err
 	}
-	return e.setMembers(g, aGroup, want, func(id string) error {
+	return e.setMembers(g, aGroup, want, func(id string) (store.NamespaceID, error) {
 		if above[id] {
-			return fault.Newf(fault.Invalid, "group %q cannot be a member: it would be a member of itself", clip(id))
+			return 0, fault.Newf(fault.Invalid, "group %q cannot be a member: it would be a member of itself", clip(id))
 		}
-		_, err := e.group(id)
-		return absent(err, fault.Newf(fault.Invalid, "invalid group id %q: there is no such group", clip(id)))
+		ns, err := e.locate(store.KindGroup, id)
+		return ns, absent(err, fault.Newf(fault.Invalid, "invalid group id %q: there is no such group", clip(id)))
 	}, e.touch)
 }
 
 // touch notes that a group's place among the groups has changed.
-func (e edit) touch(id string) error {
-	g, err := e.group(id)
+func (e edit) touch(m member) error {
+	there := e.in(m.ns)
+	g, err := there.group(m.id)
 	if err != nil {
 		return err
 	}
-	return e.putGroup(g)
+	return there.putGroup(g)
 }
 
-func (e edit) setMembers(g *Group, kind string, want []string, check, touch func(id string) error) error {
-	have, err := e.members(g, kind)
+func (e edit) setMembers(g *Group, kind string, want []string, find func(id string) (store.NamespaceID, error), touch func(member) error) error {
+	have, err := e.membersOf(g, kind)
 	if err != nil {
 		return err
 	}
 	want = slices.Compact(slices.Sorted(slices.Values(want)))
-	for _, change := range []struct {
-		from, to []string
-		check    func(string) error
-		do       func(string) error
-	}{
-		{want, have, check, func(id string) error { return e.join(g.ID, kind, id, via{}) }},
-		{have, want, nil, func(id string) error { return e.leave(g.ID, kind, id) }},
-	} {
-		for _, id := range change.from {
-			if _, same := slices.BinarySearch(change.to, id); same {
-				continue
+	present := make(map[string]bool, len(have))
+	for _, m := range have {
+		present[m.id] = true
+		if _, stays := slices.BinarySearch(want, m.id); stays {
+			continue
+		}
+		if err := e.leave(g.ID, kind, m); err != nil {
+			return err
+		}
+		if touch != nil {
+			if err := touch(m); err != nil {
+				return err
 			}
-			for _, step := range []func(string) error{change.check, change.do, touch} {
-				if step == nil {
-					continue
-				}
-				if err := step(id); err != nil {
-					return err
-				}
+		}
+	}
+	for _, id := range want {
+		if present[id] {
+			continue
+		}
+		ns, err := find(id)
+		if err != nil {
+			return err
+		}
+		m := member{id, ns}
+		if err := e.join(g.ID, kind, m, via{}); err != nil {
+			return err
+		}
+		if touch != nil {
+			if err := touch(m); err != nil {
+				return err
 			}
 		}
 	}

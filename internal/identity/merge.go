@@ -60,7 +60,7 @@ func (e edit) absorb(to, old *Entity, keep []string) error {
 		return err
 	}
 	for _, m := range groups {
-		if err := e.join(m.group, anEntity, to.ID, m.via); err != nil {
+		if err := e.in(m.ns).join(m.group, anEntity, member{to.ID, e.ns}, m.via); err != nil {
 			return err
 		}
 	}

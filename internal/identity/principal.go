@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -24,6 +25,7 @@ type Principal struct {
 	// memberships are all that the entity has itself, also those that are not
 	// in force.
 	memberships []membership
+	external    []External
 	who         policy.Identity
 	// into, if set, is the entity that this one was merged into; then the rest
 	// is not there.
@@ -54,6 +56,17 @@ func (p *Principal) Policies() []string { return p.policies }
 func (p *Principal) joinedBy(accessor string) bool {
 	return slices.ContainsFunc(p.memberships, func(m membership) bool { return m.via.Accessor == accessor })
 }
+
+// External are the policies that groups of another namespace give an entity. They
+// hold in that namespace and below.
+type External struct {
+	NS       store.NamespaceID
+	Policies []string // sorted
+}
+
+// External are the policies by groups of namespaces below the entity's, in the
+// order of namespaces. The slice is shared.
+func (p *Principal) External() []External { return p.external }
 
 // Identity is whom templated policies are rendered for.
 func (p *Principal) Identity() *policy.Identity { return &p.who }
@@ -149,16 +162,23 @@ func (v view) principal(entity string) (*Principal, error) {
 	}
 	p.groups = append(direct, inherited...)
 	p.groupIDs = slices.Sorted(slices.Values(ids(p.groups)))
-	lists := [][]string{p.entity.Policies}
+	by := map[store.NamespaceID][]string{v.ns: slices.Clone(p.entity.Policies)}
 	for _, g := range p.groups {
-		lists = append(lists, g.Policies)
+		by[g.ns] = append(by[g.ns], g.Policies...)
 	}
-	p.policies = slices.Concat(lists...)
-	slices.Sort(p.policies)
-	p.policies = slices.Compact(p.policies)
-	if slices.Contains(p.policies, policy.RootName) {
-		// No write lets it in, so the row is not what was written.
-		return nil, fmt.Errorf("reading entity %q: a policy that no entity can hold", entity)
+	for _, ns := range slices.Sorted(maps.Keys(by)) {
+		list := by[ns]
+		slices.Sort(list)
+		list = slices.Compact(list)
+		if slices.Contains(list, policy.RootName) {
+			// No write lets it in, so the row is not what was written.
+			return nil, fmt.Errorf("reading entity %q: a policy that no entity can hold", entity)
+		}
+		if ns == v.ns {
+			p.policies = list
+		} else if len(list) > 0 {
+			p.external = append(p.external, External{ns, list})
+		}
 	}
 	return p, nil
 }

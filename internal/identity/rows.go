@@ -59,6 +59,8 @@ type Group struct {
 	HasGroups   bool `json:"has_groups,omitempty"`
 	// Alias is the mapping of an external group.
 	Alias *GroupAlias `json:"alias,omitempty"`
+
+	ns store.NamespaceID // where it was found
 }
 
 // GroupAlias maps a name that an auth method gives its groups to a group.
@@ -73,11 +75,15 @@ type GroupAlias struct {
 	Mapping string `json:"mapping"`
 }
 
-// via says by which mapping an entity became member of an external group. It is
-// zero for a member that people have put there.
+// via says by which mapping an entity became member of an external group, and
+// where the other side of the membership is. It is zero for a member of the same
+// namespace that people have put there.
 type via struct {
 	Accessor string `json:"accessor"`
 	Mapping  string `json:"mapping"`
+	// NS is the namespace of the other side: the member's in a row of the group,
+	// the group's in one of the member. Zero is the row's own.
+	NS store.NamespaceID `json:"ns,omitempty"`
 }
 
 // mapping is the row that a login finds a group by.
@@ -155,7 +161,13 @@ func (v view) named(names, name string) (id string, err error) {
 	return n.ID, nil
 }
 
-func (v view) group(id string) (*Group, error) { return row[Group](v.r, v.key(store.KindGroup, id)) }
+func (v view) group(id string) (*Group, error) {
+	g, err := row[Group](v.r, v.key(store.KindGroup, id))
+	if err == nil {
+		g.ns = v.ns
+	}
+	return g, err
+}
 
 // groupNamed finds a group by the exact spelling of its name.
 func (v view) groupNamed(name string) (*Group, error) {

@@ -19,6 +19,11 @@ type Config struct {
 	Clock clock.Clock
 	Rand  io.Reader
 	Log   *slog.Logger
+	// Above returns the namespaces above one, the nearest first. Nil is none.
+	Above func(ctx context.Context, ns store.NamespaceID) ([]store.NamespaceID, error)
+	// Elsewhere calls fn with the numbers of all namespaces until it returns
+	// false. Nil is none.
+	Elsewhere func(r store.Reader, fn func(store.NamespaceID) bool) error
 	// Mount finds a namespace's mount by its accessor.
 	Mount func(ns store.NamespaceID, accessor string) (route.Mount, error)
 }
@@ -46,12 +51,18 @@ type view struct {
 	ns store.NamespaceID
 }
 
+// in returns the rows of another namespace.
+func (v view) in(ns store.NamespaceID) view { return view{v.r, ns} }
+
 // edit is one namespace's rows in a transaction.
 type edit struct {
 	view
-	tx   store.Txn
-	now  time.Time
-	rand io.Reader
+	tx store.Txn
+	// above are the namespaces above this one, of which there may be members in
+	// this one's groups. They are known only where members are set.
+	above []store.NamespaceID
+	now   time.Time
+	rand  io.Reader
 }
 
 func (s *Store) read(ctx context.Context, ns store.NamespaceID, fn func(view) error) error {
@@ -60,6 +71,12 @@ func (s *Store) read(ctx context.Context, ns store.NamespaceID, fn func(view) er
 
 func (s *Store) edit(tx store.Txn, ns store.NamespaceID) edit {
 	return edit{view: view{tx, ns}, tx: tx, now: s.Clock.Now(), rand: s.Rand}
+}
+
+// in returns the rows of another namespace, in the same transaction.
+func (e edit) in(ns store.NamespaceID) edit {
+	e.view = e.view.in(ns)
+	return e
 }
 
 func (s *Store) change(ctx context.Context, ns store.NamespaceID, fn func(edit) error) error {

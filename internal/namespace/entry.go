@@ -103,6 +103,22 @@ func Latest(r store.Reader) (store.NamespaceID, error) {
 	return store.NamespaceID(n), err
 }
 
+// Each calls fn with the number of every namespace until it returns false.
+func Each(r store.Reader, fn func(store.NamespaceID) bool) error {
+	if !fn(store.RootNamespace) {
+		return nil
+	}
+	for row, err := range r.Scan(store.Under(rowKey(byID))) {
+		if err != nil {
+			return err
+		}
+		if id, ok := store.ParseUint64Part(row.Key.Last()); ok && !fn(store.NamespaceID(id)) {
+			return nil
+		}
+	}
+	return nil
+}
+
 const (
 	maxName = 128
 	// maxDepth bounds how deep namespaces lie in each other.

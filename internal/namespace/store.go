@@ -235,6 +235,19 @@ func (s *Store) under(ctx context.Context, sp *Space, path string) (*Space, erro
 	return sp, nil
 }
 
+// Ancestors returns the numbers of the namespaces above one, the nearest first.
+func (s *Store) Ancestors(ctx context.Context, ns store.NamespaceID) ([]store.NamespaceID, error) {
+	sp, err := s.ByID(ctx, ns)
+	if err != nil {
+		return nil, err
+	}
+	var ids []store.NamespaceID
+	for sp = sp.parent; sp != nil; sp = sp.parent {
+		ids = append(ids, sp.ID)
+	}
+	return ids, nil
+}
+
 // Above reports whether a namespace is above another, or the same.
 func (s *Store) Above(ctx context.Context, ns, other store.NamespaceID) (bool, error) {
 	sp, err := s.ByID(ctx, other)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/cofferhq/coffer/internal/authn"
 	"github.com/cofferhq/coffer/internal/engine/cubbyhole"
+	"github.com/cofferhq/coffer/internal/identity"
 	"github.com/cofferhq/coffer/internal/mount"
 	"github.com/cofferhq/coffer/internal/namespace"
 	"github.com/cofferhq/coffer/internal/policy"
@@ -30,7 +31,27 @@ func (h *house) endNamespace(ctx context.Context, ns store.NamespaceID) error {
 	if err := h.leases.RevokePrefix(ctx, ns, "", false); err != nil {
 		return err
 	}
+	if err := h.identity.End(ctx, ns); err != nil {
+		return err
+	}
 	return h.mounts.End(ctx, ns)
+}
+
+// groupPolicies returns the policies that groups of other namespaces give an
+// entity in the namespace of a request.
+func (h *house) groupPolicies(ctx context.Context, p *identity.Principal, at store.NamespaceID) ([]policy.GroupPolicies, error) {
+	var list []policy.GroupPolicies
+	for _, x := range p.External() {
+		r, ok, err := h.namespaces.Reach(ctx, x.NS, at)
+		if errors.Is(err, namespace.ErrMissing) || err == nil && !ok {
+			continue // they hold elsewhere
+		}
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, policy.GroupPolicies{Namespace: x.NS, Policies: x.Policies, At: policy.Below{Prefix: r.Prefix, IDs: r.IDs}})
+	}
+	return list, nil
 }
 
 // known reports whether a public request comes with a usable token.

@@ -38,8 +38,8 @@ func (h *house) mountOf(ns store.NamespaceID, accessor string) (route.Mount, err
 }
 
 // holder returns who holds a token's policies, together with the policies of its
-// entity. It refuses for an entity that is gone or disabled.
-func (h *house) holder(ctx context.Context, ns store.NamespaceID, policies []string, entity string) (policy.Holder, error) {
+// entity, in the namespace of a request. It refuses for an entity that is gone or disabled.
+func (h *house) holder(ctx context.Context, at, ns store.NamespaceID, policies []string, entity string) (policy.Holder, error) {
 	holder := policy.Holder{Namespace: ns, Policies: policies}
 	if entity == "" {
 		return holder, nil
@@ -49,12 +49,13 @@ func (h *house) holder(ctx context.Context, ns store.NamespaceID, policies []str
 		return policy.Holder{}, err
 	}
 	holder.Policies, holder.Identity = p.With(policies), p.Identity()
-	return holder, nil
+	holder.Groups, err = h.groupPolicies(ctx, p, at)
+	return holder, err
 }
 
 // caller returns who makes a call.
 func (h *house) caller(ctx context.Context, c *route.Call) (policy.Holder, error) {
-	holder, err := h.holder(ctx, c.Caller.Namespace, c.Caller.Policies, c.Caller.EntityID)
+	holder, err := h.holder(ctx, c.Namespace.ID, c.Caller.Namespace, c.Caller.Policies, c.Caller.EntityID)
 	holder.At = policy.Below{Prefix: c.Caller.Prefix, IDs: c.Caller.Below}
 	return holder, err
 }
@@ -121,7 +122,7 @@ func (x holders) holder(ctx context.Context, c *route.Call, e *token.Entry, err 
 	if e.NS != c.Namespace.ID {
 		return policy.Holder{}, fault.New(fault.NotFound, "")
 	}
-	holder, err := x.h.holder(ctx, e.NS, e.Policies, e.EntityID)
+	holder, err := x.h.holder(ctx, c.Namespace.ID, e.NS, e.Policies, e.EntityID)
 	if errors.Is(err, fault.Denied) {
 		return policy.Holder{}, fault.New(fault.NotFound, "") // the token cannot be used
 	}
