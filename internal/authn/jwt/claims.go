@@ -29,6 +29,21 @@ func parseClaims(payload []byte) (claims, error) {
 	return claims{o}, nil
 }
 
+// with returns the claims with those of more whose names it has not.
+func (c claims) with(more claims) (claims, error) {
+	all := make(map[string]json.RawMessage, len(c.Members)+len(more.Members))
+	for _, o := range []claims{more, c} {
+		for _, m := range o.Members {
+			all[m.Name] = m.Value
+		}
+	}
+	raw, err := json.Marshal(all)
+	if err != nil {
+		return claims{}, errClaims
+	}
+	return parseClaims(raw)
+}
+
 // at returns the claim that a setting speaks of: by its name, or by a JSON
 // pointer (RFC 6901) if it begins with a slash. A claim that is null is absent.
 func (c claims) at(name string) (wire.JSON, bool) {

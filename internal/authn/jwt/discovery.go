@@ -22,7 +22,9 @@ type discovery struct {
 // provider is what the issuer says about itself.
 type provider struct {
 	oidc.ProviderConfig
-	keys *remoteKeys
+	// AuthMethods are how clients may show who they are to the token endpoint.
+	AuthMethods []string `json:"token_endpoint_auth_methods_supported"`
+	keys        *remoteKeys
 }
 
 func newDiscovery(c clock.Clock, client *authn.Outbound, url string) *discovery {
@@ -50,7 +52,7 @@ func newDiscovery(c clock.Clock, client *authn.Outbound, url string) *discovery 
 // that it was asked for at, else any server could speak for any issuer.
 func parseDiscovery(body []byte, url string) (*provider, error) {
 	p := &provider{}
-	if err := json.Unmarshal(body, &p.ProviderConfig); err != nil {
+	if err := json.Unmarshal(body, p); err != nil {
 		return nil, fault.New(fault.Upstream, "the issuer's discovery document is not well-formed")
 	}
 	if p.IssuerURL != url && p.IssuerURL != strings.TrimSuffix(url, "/") {

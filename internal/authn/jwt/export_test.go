@@ -35,3 +35,9 @@ func Discovery(body []byte, url string) (string, error) {
 	}
 	return p.IssuerURL, nil
 }
+
+// The kinds of rows that tests count.
+const (
+	KindUsed      = kindUsed
+	KindUsedUntil = kindUsedUntil
+)

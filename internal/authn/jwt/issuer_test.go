@@ -23,7 +23,7 @@ import (
 
 type object = map[string]any
 
-func mount(t *testing.T) *enginetest.Mount {
+func mount(t testing.TB) *enginetest.Mount {
 	t.Helper()
 	return enginetest.New(t, jwt.Type.Routes, jwt.Type.New)
 }

@@ -2,6 +2,7 @@ package jwt
 
 import (
 	"io"
+	"slices"
 	"sync/atomic"
 
 	"github.com/cofferhq/coffer/internal/authn"
@@ -28,7 +29,7 @@ var OIDCType = authn.Type{
 }
 
 func routes() []route.Endpoint {
-	return []route.Endpoint{
+	return slices.Concat(oidcRoutes(), []route.Endpoint{
 		authn.Login("login", (*method).login, route.Doc{Summary: "Log in with a signed token."}),
 
 		route.Read("config", (*method).readConfig, route.Doc{Summary: "Read which issuer is trusted."}),
@@ -39,7 +40,7 @@ func routes() []route.Endpoint {
 		route.Write("role/{name}", (*method).writeRole, route.Exists((*method).roleExists),
 			route.Doc{Summary: "Create a role, or change the settings that are given."}),
 		route.Delete("role/{name}", (*method).deleteRole, route.Doc{Summary: "Delete a role."}),
-	}
+	})
 }
 
 // The kinds of rows of a mount.
@@ -62,8 +63,9 @@ type method struct {
 }
 
 var (
-	_ authn.Renewer = (*method)(nil)
-	_ engine.Closer = (*method)(nil)
+	_ authn.Renewer       = (*method)(nil)
+	_ engine.TimerHandler = (*method)(nil)
+	_ engine.Closer       = (*method)(nil)
 )
 
 func newMethod(h authn.Host) (any, error) {
