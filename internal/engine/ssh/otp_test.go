@@ -12,7 +12,7 @@ import (
 	"github.com/cofferhq/coffer/internal/store"
 )
 
-func TestPasswordsAreForOneAddressAndOneUse(t *testing.T) {
+func TestF8_PasswordsAreForOneAddressAndOneUse(t *testing.T) {
 	m := mounted(t)
 	m.Write("roles/o", in{"key_type": "otp", "default_user": "ubuntu", "cidr_list": "10.0.0.0/8", "exclude_cidr_list": "10.9.0.0/16", "allowed_users": "admin"})
 	r := m.Write("creds/o", in{"ip": "10.1.2.3", "username": "admin"})

@@ -87,7 +87,7 @@ func certificate(t *testing.T, m *enginetest.Mount, role string, body in) *gossh
 	return c
 }
 
-func TestPrincipals(t *testing.T) {
+func TestF7_Principals(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		role    in

@@ -108,6 +108,8 @@ type operation interface {
 type batch struct {
 	Items   wire.JSON `json:"batch_input" doc:"Items to work on, each an object with the members of a single request, and a reference of the client's."`
 	Partial int       `json:"partial_failure_response_code" doc:"Status of an answer in which some items failed; 400 if it is not given."`
+
+	good int // items that succeeded, once it has run
 }
 
 // given reports whether the request is a batch.
@@ -120,10 +122,11 @@ func (b *batch) run(ctx context.Context, op operation, lenient bool) (*route.Rep
 		return nil, fault.New(fault.Invalid, "partial_failure_response_code must be a status between 200 and 599 that has a body")
 	}
 	out := append(make([]byte, 0, len(b.Items)+len(b.Items)/4+64), `{"batch_results":[`...)
-	good, bad := 0, 0
+	b.good = 0
+	bad := 0
 	var it item
 	err := wire.EachElement(b.Items, func(element []byte) error {
-		if good+bad > 0 {
+		if b.good+bad > 0 {
 			out = append(out, ',')
 		}
 		out = append(out, '{')
@@ -134,7 +137,7 @@ func (b *batch) run(ctx context.Context, op operation, lenient bool) (*route.Rep
 		}
 		switch {
 		case err == nil:
-			good++
+			b.good++
 		case fault.KindOf(err) != fault.Invalid:
 			return err
 		default:
@@ -156,13 +159,13 @@ func (b *batch) run(ctx context.Context, op operation, lenient bool) (*route.Rep
 		return nil, errBatch
 	case err != nil:
 		return nil, err
-	case good+bad == 0:
+	case b.good+bad == 0:
 		return nil, errEmpty
 	}
 	reply := &route.Reply{Data: append(out, `]}`...)}
 	if bad > 0 && !lenient {
 		reply.Status = statusFailed
-		if good > 0 && b.Partial != 0 {
+		if b.good > 0 && b.Partial != 0 {
 			reply.Status = b.Partial
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 
-	"github.com/cofferhq/coffer/internal/engine"
 	"github.com/cofferhq/coffer/internal/engine/transit/material"
 	"github.com/cofferhq/coffer/internal/fault"
 	"github.com/cofferhq/coffer/internal/route"
@@ -142,73 +141,4 @@ func certifies(cert *x509.Certificate, t material.Type, row *keyRow, v *versionR
 		return fault.New(fault.Invalid, "the first certificate is not for this version of the key")
 	}
 	return nil
-}
-
-type agreeRequest struct {
-	Name        string `path:"name" doc:"Name of the key to make."`
-	Base        string `json:"base_key_name" doc:"Name of the key of an ecdsa type to agree with."`
-	BaseVersion string `json:"base_key_version" default:"latest" doc:"Version of that key, or latest."`
-	Type        string `json:"derived_key_type" default:"aes256-gcm96" doc:"Type of the key to make: aes128-gcm96, aes256-gcm96, chacha20-poly1305 or xchacha20-poly1305."`
-	Algorithm   string `json:"key_derivation_algorithm" default:"ecdh" doc:"ecdh."`
-	Peer        string `json:"peer_public_key" doc:"The other party's public key, PKIX in PEM."`
-}
-
-// agreeKey makes a key of the secret that a key and another party's public key
-// agree on.
-func (e *Engine) agreeKey(ctx context.Context, c *route.Call, in agreeRequest) (*keyAnswer, error) {
-	if err := engine.CheckName(in.Name); err != nil {
-		return nil, err
-	}
-	if in.Algorithm != "ecdh" {
-		return nil, fault.New(fault.Invalid, `key_derivation_algorithm must be "ecdh"`)
-	}
-	settings := traits{Type: in.Type}
-	row, t, err := settings.newRow(false)
-	if err != nil {
-		return nil, err
-	}
-	block, _ := pem.Decode([]byte(in.Peer))
-	if block == nil {
-		return nil, fault.New(fault.Invalid, "the peer_public_key must be PEM")
-	}
-	peer, err := x509.ParsePKIXPublicKey(block.Bytes)
-	if err != nil {
-		return nil, fault.New(fault.Invalid, "the peer_public_key could not be parsed")
-	}
-	base, err := e.use(ctx, in.Base)
-	if err != nil {
-		return nil, err
-	}
-	n, err := base.row.parseVersion(in.BaseVersion)
-	if err != nil {
-		return nil, err
-	}
-	v, err := e.forNew(ctx, base, n)
-	if err != nil {
-		return nil, err
-	}
-	k, err := v.key.Agree(peer, t)
-	if err != nil {
-		return nil, err
-	}
-	first, err := e.newVersion(k, c.Now)
-	if err != nil {
-		return nil, err
-	}
-	err = e.update(ctx, func(tx store.Txn) error {
-		if exists, err := store.Exists(tx, e.keyKey(in.Name)); err != nil {
-			return err
-		} else if exists {
-			return fault.New(fault.Invalid, "a key of that name exists")
-		}
-		row := row // a retry begins anew
-		if err := e.append(tx, &row, first); err != nil {
-			return err
-		}
-		return e.save(tx, in.Name, &row)
-	})
-	if err != nil {
-		return nil, err
-	}
-	return e.show(ctx, in.Name)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/iotest"
 
@@ -39,7 +40,7 @@ func scan(t *testing.T, m *enginetest.Mount) []store.Entry {
 	return all
 }
 
-func TestNoncesCannotBeGiven(t *testing.T) {
+func TestF9_NoncesCannotBeGiven(t *testing.T) {
 	m := mounted(t)
 	m.Write("keys/k", nil)
 	m.Write("keys/c", in{"derived": true, "convergent_encryption": true})
@@ -55,8 +56,8 @@ func TestNoncesCannotBeGiven(t *testing.T) {
 	m.Fails(fault.Invalid, route.VerbWrite, "decrypt/k", in{"ciphertext": c, "nonce": nonce})
 }
 
-// TestNoNonceComesTwice encrypts a hundred thousand times, alone and in batches.
-func TestNoNonceComesTwice(t *testing.T) {
+// TestF9_NoNonceComesTwice encrypts a hundred thousand times, alone and in batches.
+func TestF9_NoNonceComesTwice(t *testing.T) {
 	m := mounted(t)
 	m.Write("keys/k", nil)
 	seen := map[string]bool{}
@@ -90,7 +91,7 @@ func TestNoNonceComesTwice(t *testing.T) {
 	}
 }
 
-func TestWithoutRandomnessNothingIsEncrypted(t *testing.T) {
+func TestI3_WithoutRandomnessNothingIsEncrypted(t *testing.T) {
 	broken := errors.New("no entropy")
 	m := mounted(t)
 	m.Write("keys/k", nil)
@@ -154,7 +155,7 @@ func TestContextsAreKeysOfTheirOwn(t *testing.T) {
 	}
 }
 
-func TestConvergentEncryption(t *testing.T) {
+func TestF10_ConvergentEncryption(t *testing.T) {
 	m := mounted(t)
 	m.Write("keys/k", in{"derived": true, "convergent_encryption": true})
 	seal := func(plaintext, context, ad string) string {
@@ -267,5 +268,52 @@ func TestDataKeys(t *testing.T) {
 	}
 	if _, shown := m.Write("datakey/wrapped/k", nil).Map(t)["plaintext"]; shown {
 		t.Error("a wrapped data key is shown")
+	}
+}
+
+func TestFailedEncryptionMakesNoKey(t *testing.T) {
+	m := mounted(t)
+	for _, body := range []any{
+		in{}, in{"plaintext": "***"}, in{"plaintext": b64("x"), "nonce": "AA=="}, in{"plaintext": b64("x"), "key_version": 2}, in{"plaintext": b64("x"), "associated_data": "*"},
+		`{"batch_input":[]}`, `{"batch_input":7}`, in{"plaintext": b64("x"), "convergent_encryption": true},
+	} {
+		m.Fails(fault.Invalid, route.VerbWrite, "encrypt/new", body)
+	}
+	if r := m.Write("encrypt/new", in{"batch_input": []in{{"plaintext": "***"}, {}}}); r.Status != 400 {
+		t.Errorf("status %d", r.Status)
+	}
+	if n := rows(t, m); n != 0 {
+		t.Errorf("%d rows after encryptions that failed", n)
+	}
+	m.Write("encrypt/new", in{"batch_input": []in{{"plaintext": "***"}, {"plaintext": b64("x")}}})
+	m.Read("keys/new")
+}
+
+// TestUpsertsAtOnceMakeOneKey encrypts for a new key from many places: all of it
+// opens.
+func TestUpsertsAtOnceMakeOneKey(t *testing.T) {
+	m := mounted(t)
+	sealed := make(chan string, 20)
+	var wg sync.WaitGroup
+	for range cap(sealed) {
+		wg.Go(func() {
+			r := m.Call(route.VerbWrite, "encrypt/new", in{"plaintext": b64("x")})
+			if r.Err != nil {
+				t.Error(r.Err)
+				return
+			}
+			var a struct{ Ciphertext string }
+			if err := json.Unmarshal(r.Data, &a); err != nil {
+				t.Error(err)
+			}
+			sealed <- a.Ciphertext
+		})
+	}
+	wg.Wait()
+	close(sealed)
+	for c := range sealed {
+		if got := text(t, m.Write("decrypt/new", in{"ciphertext": c}), "plaintext"); got != b64("x") {
+			t.Errorf("decrypted to %s", got)
+		}
 	}
 }

@@ -54,14 +54,15 @@ func (e *Engine) encryptExists(ctx context.Context, _ *route.Call, in encryptReq
 func (e *Engine) encrypt(ctx context.Context, c *route.Call, in encryptRequest) (*route.Reply, error) {
 	k, err := e.use(ctx, in.Name)
 	if errors.Is(err, errNoKey) && c.Create {
-		if err := e.upsert(ctx, c, &in); err != nil {
-			return nil, err
-		}
-		k, err = e.use(ctx, in.Name)
+		return e.upsert(ctx, c, &in)
 	}
 	if err != nil {
 		return nil, err
 	}
+	return e.encryptWith(ctx, k, &in)
+}
+
+func (e *Engine) encryptWith(ctx context.Context, k *key, in *encryptRequest) (*route.Reply, error) {
 	op := e.sealer(k)
 	if in.given() {
 		op.random = bufio.NewReaderSize(e.host.Rand, nonceBuffer)
@@ -73,9 +74,9 @@ func (e *Engine) encrypt(ctx context.Context, c *route.Call, in encryptRequest) 
 // nonceBuffer is how many random bytes a batch reads at once.
 const nonceBuffer = 1200
 
-// upsert makes the key that an encryption names. It is derived if there is a
-// context.
-func (e *Engine) upsert(ctx context.Context, c *route.Call, in *encryptRequest) error {
+// upsert makes the key that an encryption names, derived if there is a context,
+// and encrypts. The key is stored only if something was encrypted with it.
+func (e *Engine) upsert(ctx context.Context, c *route.Call, in *encryptRequest) (*route.Reply, error) {
 	create := createRequest{Name: in.Name, Convergent: in.Convergent, traits: traits{Type: in.Type, Derived: in.Context != ""}}
 	if in.given() {
 		create.Derived = false
@@ -85,10 +86,26 @@ func (e *Engine) upsert(ctx context.Context, c *route.Call, in *encryptRequest) 
 			return nil
 		})
 		if err != nil {
-			return errBatch
+			return nil, errBatch
 		}
 	}
-	return e.create(ctx, c, &create)
+	n, err := e.prepare(&create, c.Now)
+	if err != nil {
+		return nil, err
+	}
+	reply, err := e.encryptWith(ctx, n.use(), in)
+	if err != nil || in.good == 0 && in.given() {
+		return reply, err
+	}
+	stored, err := e.store(ctx, n)
+	if err != nil || stored {
+		return reply, err
+	}
+	k, err := e.use(ctx, in.Name) // another request was faster
+	if err != nil {
+		return nil, err
+	}
+	return e.encryptWith(ctx, k, in)
 }
 
 // sealer encrypts.

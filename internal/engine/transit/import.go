@@ -135,22 +135,15 @@ func (e *Engine) importKey(ctx context.Context, c *route.Call, in importRequest)
 	if t == material.HMAC {
 		row.Size = k.Size()
 	}
-	first, err := e.newVersion(k, c.Now)
+	n, err := e.asNew(in.Name, row, k, c.Now)
 	if err != nil {
 		return route.None{}, err
 	}
-	return route.None{}, e.update(ctx, func(tx store.Txn) error {
-		if exists, err := store.Exists(tx, e.keyKey(in.Name)); err != nil {
-			return err
-		} else if exists {
-			return fault.New(fault.Invalid, "a key of that name exists: add versions with keys/<name>/import_version")
-		}
-		row := row // a retry begins anew
-		if err := e.append(tx, &row, first); err != nil {
-			return err
-		}
-		return e.save(tx, in.Name, &row)
-	})
+	stored, err := e.store(ctx, n)
+	if err == nil && !stored {
+		err = fault.New(fault.Invalid, "a key of that name exists: add versions with keys/<name>/import_version")
+	}
+	return route.None{}, err
 }
 
 type importVersionRequest struct {

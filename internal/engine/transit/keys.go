@@ -65,49 +65,85 @@ func checkPeriod(d wire.Duration) error {
 }
 
 func (e *Engine) createKey(ctx context.Context, c *route.Call, in createRequest) (*keyAnswer, error) {
-	if err := e.create(ctx, c, &in); err != nil {
+	if err := engine.CheckName(in.Name); err != nil {
 		return nil, err
+	}
+	if _, _, err := in.newRow(in.Convergent); err != nil {
+		return nil, err // also of a key that is there
+	}
+	var exists bool
+	err := e.view(ctx, func(r store.Reader) (err error) {
+		exists, err = store.Exists(r, e.keyKey(in.Name))
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if !exists {
+		n, err := e.prepare(&in, c.Now)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := e.store(ctx, n); err != nil {
+			return nil, err
+		}
 	}
 	return e.show(ctx, in.Name)
 }
 
-// create makes a key unless there is one of that name.
-func (e *Engine) create(ctx context.Context, c *route.Call, in *createRequest) error {
+// newKey is a key that is not stored yet.
+type newKey struct {
+	name  string
+	row   keyRow
+	first versionRow
+	key   *material.Key
+}
+
+// prepare makes a key, without storing it. An RSA key takes a while.
+func (e *Engine) prepare(in *createRequest, now time.Time) (*newKey, error) {
 	if err := engine.CheckName(in.Name); err != nil {
-		return err
+		return nil, err
 	}
 	row, t, err := in.newRow(in.Convergent)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var exists bool
-	err = e.view(ctx, func(r store.Reader) (err error) {
-		exists, err = store.Exists(r, e.keyKey(in.Name))
-		return err
-	})
-	if err != nil || exists {
-		return err
-	}
-	// An RSA key takes a while, so it is made before the transaction.
 	k, err := material.Generate(t, in.KeySize, e.host.Rand)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	row.Size = in.KeySize
-	first, err := e.newVersion(k, c.Now)
-	if err != nil {
-		return err
-	}
-	return e.update(ctx, func(tx store.Txn) error {
-		if exists, err := store.Exists(tx, e.keyKey(in.Name)); err != nil || exists {
+	return e.asNew(in.Name, row, k, now)
+}
+
+// asNew makes a key of material.
+func (e *Engine) asNew(name string, row keyRow, k *material.Key, now time.Time) (*newKey, error) {
+	first, err := e.newVersion(k, now)
+	return &newKey{name, row, first, k}, err
+}
+
+// use is the key as it will be when it is stored.
+func (n *newKey) use() *key {
+	row := n.row
+	row.Latest = 1
+	return &key{name: n.name, row: row, typ: n.key.Type(), versions: map[int]*version{1: {n: 1, created: n.first.Created, key: n.key, mac: n.first.MAC}}}
+}
+
+// store stores a new key, unless one of that name has come in between.
+func (e *Engine) store(ctx context.Context, n *newKey) (stored bool, err error) {
+	err = e.update(ctx, func(tx store.Txn) error {
+		stored = false
+		if exists, err := store.Exists(tx, e.keyKey(n.name)); err != nil || exists {
 			return err
 		}
-		row := row // a retry begins anew
-		if err := e.append(tx, &row, first); err != nil {
+		row := n.row // a retry begins anew
+		if err := e.append(tx, &row, n.first); err != nil {
 			return err
 		}
-		return e.save(tx, in.Name, &row)
+		stored = true
+		return e.save(tx, n.name, &row)
 	})
+	return stored, err
 }
 
 type configRequest struct {

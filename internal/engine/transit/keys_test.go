@@ -19,9 +19,9 @@ var allTypes = []string{
 	"rsa-2048", "hmac", "ml-dsa-44", "ml-dsa-65", "ml-dsa-87", "ml-kem-768", "ml-kem-1024",
 }
 
-// TestOptionsThatDoNotFitATypeAreRefused goes through all types and options: a
+// TestF11_OptionsThatDoNotFitATypeAreRefused goes through all types and options: a
 // key either is made and works, or the options are refused and there is no key.
-func TestOptionsThatDoNotFitATypeAreRefused(t *testing.T) {
+func TestF11_OptionsThatDoNotFitATypeAreRefused(t *testing.T) {
 	derives := map[string]bool{"aes128-gcm96": true, "aes256-gcm96": true, "chacha20-poly1305": true, "xchacha20-poly1305": true, "ed25519": true}
 	for _, typ := range allTypes {
 		for _, derived := range []bool{false, true} {
@@ -294,9 +294,9 @@ func rows(t *testing.T, m *enginetest.Mount) int {
 	return n
 }
 
-// TestSettingsNeverShowSecrets reads everything that may be read of a key and
+// TestF19_SettingsNeverShowSecrets reads everything that may be read of a key and
 // looks for what may not.
-func TestSettingsNeverShowSecrets(t *testing.T) {
+func TestF19_SettingsNeverShowSecrets(t *testing.T) {
 	m := mounted(t)
 	for _, typ := range allTypes {
 		m.Write("keys/"+typ, in{"type": typ, "exportable": true, "key_size": map[bool]int{true: 32}[typ == "hmac"]})
