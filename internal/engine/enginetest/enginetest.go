@@ -48,7 +48,7 @@ type Mount struct {
 	t     testing.TB
 	table *route.Table
 	mu    sync.Mutex
-	due   map[string]time.Time // guarded by mu
+	due   map[string]alarm // guarded by mu
 }
 
 // Result is what a call gave.
@@ -63,7 +63,7 @@ func New(t testing.TB, routes []route.Endpoint, make func(engine.Host) (any, err
 	t.Helper()
 	inner := mem.New()
 	t.Cleanup(func() { _ = inner.Close() })
-	m := &Mount{t: t, Store: inner, Clock: clock.NewFake(time.Time{}), Remote: netip.MustParseAddr("127.0.0.1"), due: map[string]time.Time{}}
+	m := &Mount{t: t, Store: inner, Clock: clock.NewFake(time.Time{}), Remote: netip.MustParseAddr("127.0.0.1"), due: map[string]alarm{}}
 	m.Storage = engine.NewStorage(store.RootNamespace, 7, inner)
 	m.Settings = route.Mount{ID: 7, Namespace: store.RootNamespace, Path: "test/", Accessor: "test_1", UUID: "0", DefaultTTL: 768 * time.Hour, MaxTTL: 768 * time.Hour}
 	m.Caller = route.Caller{Token: "tester", DisplayName: "token", Policies: []string{"root"}, Root: true, CubbyholeID: "tester"}
@@ -236,7 +236,7 @@ func (m *Mount) Advance(d time.Duration) {
 	m.t.Helper()
 	m.Clock.Advance(d)
 	for {
-		name, at, ok := m.nextDue()
+		name, set, ok := m.nextDue()
 		if !ok {
 			return
 		}
@@ -245,22 +245,28 @@ func (m *Mount) Advance(d time.Duration) {
 			return
 		}
 		m.mu.Lock()
-		if m.due[name].Equal(at) {
+		if m.due[name] == set {
 			delete(m.due, name)
 		}
 		m.mu.Unlock()
 	}
 }
 
-func (m *Mount) nextDue() (string, time.Time, bool) {
+// alarm is a timer that is set. The mark tells it from earlier settings.
+type alarm struct {
+	at   time.Time
+	mark *byte
+}
+
+func (m *Mount) nextDue() (string, alarm, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for name, at := range m.due {
-		if !at.After(m.Clock.Now()) {
-			return name, at, true
+	for name, set := range m.due {
+		if !set.at.After(m.Clock.Now()) {
+			return name, set, true
 		}
 	}
-	return "", time.Time{}, false
+	return "", alarm{}, false
 }
 
 // Timers are the names of the timers that are set.
@@ -268,8 +274,8 @@ func (m *Mount) Timers() map[string]time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	set := make(map[string]time.Time, len(m.due))
-	for name, at := range m.due {
-		set[name] = at
+	for name, a := range m.due {
+		set[name] = a.at
 	}
 	return set
 }
@@ -281,7 +287,7 @@ type timers struct{ m *Mount }
 func (t timers) Schedule(_ store.Txn, name string, at time.Time) error {
 	t.m.mu.Lock()
 	defer t.m.mu.Unlock()
-	t.m.due[name] = at
+	t.m.due[name] = alarm{at, new(byte)}
 	return nil
 }
 

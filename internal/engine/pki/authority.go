@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -53,6 +54,17 @@ type issuer struct {
 	key   crypto.Signer // nil without a key
 	root  bool          // self-signed
 	chain []*issuer     // itself first, then towards the root, as far as known here
+
+	once sync.Once // guards what follows
+	id   asn1.RawValue
+	alg  x509.SignatureAlgorithm
+	err  error
+}
+
+// algorithm returns what find found the first time.
+func (i *issuer) algorithm(find func() (x509.SignatureAlgorithm, asn1.RawValue, error)) (x509.SignatureAlgorithm, asn1.RawValue, error) {
+	i.once.Do(func() { i.alg, i.id, i.err = find() })
+	return i.alg, i.id, i.err
 }
 
 // authority is what a mount issues with: its issuers, keys and settings, parsed.

@@ -170,7 +170,7 @@ type list struct {
 	der    []byte
 	cut    time.Time // revocations until then are on it
 	base   time.Time // of a delta: the complete list's cut
-	next   time.Time
+	count  int       // revocations that were known then
 	config crlConfig
 	issuer *issuer
 }
@@ -205,6 +205,7 @@ func (e *Engine) list(ctx context.Context, ref string, delta bool) (*list, error
 	}
 	var sets []*revoked
 	var latest time.Time
+	count := 0
 	for _, same := range a.equals(i) {
 		set := e.lists.of(same.ID)
 		if err := set.ready(ctx, e, same.ID); err != nil {
@@ -214,8 +215,12 @@ func (e *Engine) list(ctx context.Context, ref string, delta bool) (*list, error
 		if set.latest.After(latest) {
 			latest = set.latest
 		}
+		count += len(set.entries)
 		set.mu.Unlock()
 		sets = append(sets, set)
+	}
+	if a.crl.AutoRebuild {
+		count = 0 // what comes after the cut waits for the next list
 	}
 	now := e.host.Clock.Now()
 	cut := a.crl.cut(time.Unix(0, i.Made), latest, now)
@@ -227,13 +232,14 @@ func (e *Engine) list(ctx context.Context, ref string, delta bool) (*list, error
 	own.mu.Lock()
 	have := own.made[delta]
 	own.mu.Unlock()
-	if have != nil && have.cut.Equal(cut) && have.base.Equal(base) && have.issuer == i && have.config == a.crl {
+	if have != nil && have.cut.Equal(cut) && have.base.Equal(base) && have.count == count && have.issuer == i && have.config == a.crl {
 		return have, nil
 	}
 	made, err := e.signList(a, i, sets, cut, base)
 	if err != nil {
 		return nil, err
 	}
+	made.count = count
 	own.mu.Lock()
 	own.made[delta] = made
 	own.mu.Unlock()
@@ -289,11 +295,11 @@ func (e *Engine) signList(a *authority, i *issuer, sets []*revoked, cut, base ti
 	if err != nil {
 		return nil, fmt.Errorf("signing a revocation list: %w", err)
 	}
-	return &list{der: der, cut: cut, base: base, next: t.NextUpdate, config: a.crl, issuer: i}, nil
+	return &list{der: der, cut: cut, base: base, config: a.crl, issuer: i}, nil
 }
 
-// listNumber numbers lists by when they begin, in milliseconds.
-func listNumber(cut time.Time) *big.Int { return big.NewInt(cut.UnixMilli()) }
+// listNumber numbers lists by when they begin, in nanoseconds.
+func listNumber(cut time.Time) *big.Int { return big.NewInt(cut.UnixNano()) }
 
 // freshestCRL names where the delta list is (RFC 5280, section 5.2.6).
 func freshestCRL(urls []string) (pkix.Extension, error) {
@@ -316,16 +322,7 @@ func freshestCRL(urls []string) (pkix.Extension, error) {
 // 5280, section 5.1), and the whole is signed again. So the cost of a large list
 // is one copy and one hash.
 func signEntries(e *Engine, t *x509.RevocationList, i *issuer, entries []byte) ([]byte, error) {
-	signer := *i.cert
-	if len(signer.SubjectKeyId) == 0 { // of an imported certificate: any verifier goes by the name then
-		id, err := keypair.ID(signer.PublicKey)
-		if err != nil {
-			return nil, err
-		}
-		signer.SubjectKeyId = id
-	}
-	signer.KeyUsage |= x509.KeyUsageCRLSign
-	empty, err := x509.CreateRevocationList(e.host.Rand, t, &signer, i.key)
+	empty, err := signEmpty(e, t, i)
 	if err != nil || len(entries) == 0 {
 		return empty, err
 	}
@@ -371,6 +368,45 @@ func signEntries(e *Engine, t *x509.RevocationList, i *issuer, entries []byte) (
 	whole := make([]byte, 0, len(tbs)+len(sig)+64)
 	whole = append(append(append(whole, tbs...), outer.Algorithm.FullBytes...), sig...)
 	return appendTLV(make([]byte, 0, len(whole)+8), 0x30, whole), nil
+}
+
+// signEmpty makes a list without entries.
+func signEmpty(e *Engine, t *x509.RevocationList, i *issuer) ([]byte, error) {
+	signer := *i.cert
+	if len(signer.SubjectKeyId) == 0 { // of an imported certificate: any verifier goes by the name then
+		id, err := keypair.ID(signer.PublicKey)
+		if err != nil {
+			return nil, err
+		}
+		signer.SubjectKeyId = id
+	}
+	signer.KeyUsage |= x509.KeyUsageCRLSign
+	return x509.CreateRevocationList(e.host.Rand, t, &signer, i.key)
+}
+
+// algorithmID returns the algorithm of an issuer's lists and OCSP answers, and
+// its encoding with the parameters that it has.
+func (e *Engine) algorithmID(i *issuer) (x509.SignatureAlgorithm, asn1.RawValue, error) {
+	return i.algorithm(func() (x509.SignatureAlgorithm, asn1.RawValue, error) {
+		now := e.host.Clock.Now()
+		der, err := signEmpty(e, &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: now, NextUpdate: now.Add(time.Hour), SignatureAlgorithm: i.RevocationAlgorithm}, i)
+		if err != nil {
+			return 0, asn1.RawValue{}, err
+		}
+		var outer struct {
+			TBS       asn1.RawValue
+			Algorithm asn1.RawValue
+			Signature asn1.BitString
+		}
+		if _, err := asn1.Unmarshal(der, &outer); err != nil {
+			return 0, asn1.RawValue{}, err
+		}
+		list, err := x509.ParseRevocationList(der)
+		if err != nil {
+			return 0, asn1.RawValue{}, err
+		}
+		return list.SignatureAlgorithm, outer.Algorithm, nil
+	})
 }
 
 // appendTLV appends a tag, the length of content in DER, and content.

@@ -4,10 +4,14 @@ import (
 	"context"
 	"crypto"
 	_ "crypto/sha1" // the hash that OCSP requests name issuers by
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/base64"
 	"errors"
+	"log/slog"
 	"math/big"
 	"strings"
+	"time"
 
 	"golang.org/x/crypto/ocsp"
 
@@ -62,37 +66,119 @@ func (e *Engine) answerOCSP(ctx context.Context, der []byte) (route.Bytes, error
 	if i == nil || a.crl.OCSPDisable {
 		return ocspBytes(401, ocsp.UnauthorizedErrorResponse), nil
 	}
-	now := e.host.Clock.Now()
-	t := ocsp.Response{Status: ocsp.Good, SerialNumber: req.SerialNumber, ThisUpdate: now, IssuerHash: req.HashAlgorithm, SignatureAlgorithm: i.RevocationAlgorithm}
-	if d := a.crl.OCSPExpiry.D(); d > 0 {
-		t.NextUpdate = now.Add(d)
-	}
-	if err := e.status(ctx, a, i, req.SerialNumber, &t); err != nil {
+	answer := &ocspAnswer{serial: req.SerialNumber, at: e.host.Clock.Now().UTC().Truncate(time.Second), life: a.crl.OCSPExpiry.D()}
+	if err := e.status(ctx, a, i, req.SerialNumber, answer); err != nil {
 		return route.Bytes{}, err
 	}
-	signer := *i.cert // without a chain: the verifier has the issuer
-	answer, err := ocsp.CreateResponse(i.cert, &signer, t, i.key)
+	signed, err := e.signOCSP(i, req, answer)
 	if err != nil {
+		e.host.Log.Error("signing an OCSP answer", slog.String("issuer", i.ID), slog.Any("error", err))
 		return ocspBytes(500, ocsp.InternalErrorErrorResponse), nil
 	}
-	return ocspBytes(200, answer), nil
+	return ocspBytes(200, signed), nil
 }
 
-func (e *Engine) status(ctx context.Context, a *authority, i *issuer, serial *big.Int, t *ocsp.Response) error {
+// ocspAnswer is what is known of a certificate.
+type ocspAnswer struct {
+	serial  *big.Int
+	at      time.Time
+	life    time.Duration
+	revoked *revocation // nil if it is good
+}
+
+func (e *Engine) status(ctx context.Context, a *authority, i *issuer, serial *big.Int, out *ocspAnswer) error {
 	return e.view(ctx, func(r store.Reader) error {
 		for _, same := range a.equals(i) {
 			rev, err := e.revocation(r, same.ID, serial)
 			if errors.Is(err, store.ErrNotFound) {
 				continue
 			}
-			if err != nil {
-				return err
-			}
-			t.Status, t.RevokedAt, t.RevocationReason = ocsp.Revoked, rev.At, rev.Reason
-			return nil
+			out.revoked = rev
+			return err
 		}
 		return nil
 	})
+}
+
+// The structures of RFC 6960, section 4.2.1.
+type (
+	ocspCertID struct {
+		Hash       pkix.AlgorithmIdentifier
+		IssuerName []byte
+		IssuerKey  []byte
+		Serial     *big.Int
+	}
+	ocspRevoked struct {
+		At     time.Time       `asn1:"generalized"`
+		Reason asn1.Enumerated `asn1:"explicit,tag:0,optional"`
+	}
+	ocspSingle struct {
+		ID      ocspCertID
+		Good    asn1.Flag   `asn1:"tag:0,optional"`
+		Revoked ocspRevoked `asn1:"tag:1,optional"`
+		This    time.Time   `asn1:"generalized"`
+		Next    time.Time   `asn1:"generalized,explicit,tag:0,optional"`
+	}
+	ocspData struct {
+		Responder asn1.RawValue
+		Produced  time.Time `asn1:"generalized"`
+		Responses []ocspSingle
+	}
+	ocspBasic struct {
+		Data      asn1.RawValue
+		Algorithm asn1.RawValue
+		Signature asn1.BitString
+	}
+	ocspResponse struct {
+		Status asn1.Enumerated
+		Body   struct {
+			Type asn1.ObjectIdentifier
+			DER  []byte
+		} `asn1:"explicit,tag:0"`
+	}
+)
+
+var oidOCSPBasic = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 1}
+
+var ocspHashes = map[crypto.Hash]asn1.ObjectIdentifier{
+	crypto.SHA1: {1, 3, 14, 3, 2, 26}, crypto.SHA256: {2, 16, 840, 1, 101, 3, 4, 2, 1}, crypto.SHA384: {2, 16, 840, 1, 101, 3, 4, 2, 2}, crypto.SHA512: {2, 16, 840, 1, 101, 3, 4, 2, 3},
+}
+
+// signOCSP encodes and signs an answer. The x/crypto package that reads requests
+// also writes answers, but signs neither with Ed25519 nor with RSA-PSS.
+func (e *Engine) signOCSP(i *issuer, req *ocsp.Request, a *ocspAnswer) ([]byte, error) {
+	single := ocspSingle{
+		ID:   ocspCertID{Hash: pkix.AlgorithmIdentifier{Algorithm: ocspHashes[req.HashAlgorithm], Parameters: asn1.NullRawValue}, IssuerName: req.IssuerNameHash, IssuerKey: req.IssuerKeyHash, Serial: a.serial},
+		This: a.at,
+	}
+	if a.life > 0 {
+		single.Next = a.at.Add(a.life)
+	}
+	if a.revoked == nil {
+		single.Good = true
+	} else {
+		single.Revoked = ocspRevoked{At: a.revoked.At.UTC().Truncate(time.Second), Reason: asn1.Enumerated(a.revoked.Reason)}
+	}
+	responder := asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 1, IsCompound: true, Bytes: i.cert.RawSubject}
+	data, err := asn1.Marshal(ocspData{Responder: responder, Produced: a.at, Responses: []ocspSingle{single}})
+	if err != nil {
+		return nil, err
+	}
+	algorithm, id, err := e.algorithmID(i)
+	if err != nil {
+		return nil, err
+	}
+	signature, err := signBytes(e, i.key, algorithm, data)
+	if err != nil {
+		return nil, err
+	}
+	basic, err := asn1.Marshal(ocspBasic{Data: asn1.RawValue{FullBytes: data}, Algorithm: asn1.RawValue{FullBytes: id.FullBytes}, Signature: asn1.BitString{Bytes: signature, BitLength: 8 * len(signature)}})
+	if err != nil {
+		return nil, err
+	}
+	out := ocspResponse{}
+	out.Body.Type, out.Body.DER = oidOCSPBasic, basic
+	return asn1.Marshal(out)
 }
 
 // responders finds issuers by what OCSP requests name them by.

@@ -121,7 +121,7 @@ type tidyState struct {
 	Options  tidyOptions
 	Auto     bool
 	Stage    int    // of [stages]
-	From     string // the row that comes next, as a key; "" begins
+	From     []byte // the key of the row that comes next; nil begins
 	Started  time.Time
 	Finished time.Time
 	LastAuto time.Time
@@ -345,10 +345,11 @@ func (e *Engine) tidyPage(ctx context.Context) error {
 		if s.Stage == len(stages) {
 			return e.endTidy(tx, s)
 		}
-		if s.From, err = stages[s.Stage].do(tx, &s); err != nil {
+		next, err := stages[s.Stage].do(tx, &s)
+		if err != nil {
 			return err
 		}
-		if s.From == "" {
+		if s.From = []byte(next); next == "" {
 			s.Stage++
 		}
 		if err := store.PutJSON(tx, e.key(kindTidy), s); err != nil {
@@ -384,7 +385,7 @@ func (e *Engine) endTidy(tx store.Txn, s tidyState) error {
 // page calls fn for the rows of a range, from where the last page ended, and
 // returns where the next begins.
 func (e *Engine) page(tx store.Txn, s *tidyState, rng store.Range, fn func(store.Entry) error) (next string, err error) {
-	if s.From != "" && rng.Contains(store.Key(s.From)) {
+	if len(s.From) > 0 && rng.Contains(store.Key(s.From)) {
 		rng.Start = store.Key(s.From)
 	}
 	rng.Limit = s.Options.PageSize + 1
