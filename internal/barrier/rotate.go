@@ -333,3 +333,14 @@ func (b *Barrier) VerifyRoot(root Key) error {
 	}
 	return nil
 }
+
+// CheckKeyring reports whether the keyring in a stored row opens with root in a
+// cluster; the error is [ErrUnreadable] if it does not.
+func CheckKeyring(row []byte, root Key, clusterID string) error {
+	k, err := openKeyring(row, root, clusterID)
+	if err != nil {
+		return err
+	}
+	k.zero()
+	return nil
+}

@@ -325,6 +325,13 @@ func (x *exchange) conceivable() bool {
 
 // parse reads the body within the limits.
 func (x *exchange) parse() error {
+	if x.endpoint.Streamed {
+		x.call.Stream = strings.NewReader("")
+		if x.req.Stream != nil {
+			x.call.Stream = x.req.Stream()
+		}
+		return nil
+	}
 	if x.req.Body == nil {
 		return nil
 	}

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"crypto/tls"
+	"io"
 	"net/netip"
 	"net/url"
 	"time"
@@ -32,6 +33,9 @@ type Request struct {
 	// node that follows another: there it is called again when the request is
 	// run again, and may fail with [ErrElsewhere].
 	Body func() ([]byte, error)
+	// Stream returns the body unread and without a limit, for an endpoint that
+	// wants that. Nil gives an empty one.
+	Stream func() io.Reader
 	// Headers returns the values of a request header.
 	Headers    func(name string) []string
 	Remote     netip.Addr

@@ -103,13 +103,14 @@ func (l *Listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		l.fail(w, r, id, fault.New(fault.NotFound, ""))
 		return
 	}
+	whole := r.Body
 	if n := l.Config.Limits.RequestSize; n > 0 && r.Body != nil && r.Body != http.NoBody {
 		// net/http answers before a large body has arrived, but only if it
 		// finds its own reader in its request: the limit goes on a copy.
 		r = r.WithContext(r.Context())
 		r.Body = http.MaxBytesReader(w, r.Body, n)
 	}
-	in := &inbound{listener: l}
+	in := &inbound{listener: l, whole: whole, writer: w}
 	in.flight = flying{id: id, http: r, began: l.Clock.Now()}
 	ctx := r.Context()
 	if d := l.Config.Limits.RequestDuration; d > 0 {
@@ -131,6 +132,9 @@ type inbound struct {
 	request  gate.Request
 	flight   flying
 	deadline deadline
+	// whole is the body without its limit, writer where the answer goes.
+	whole  io.Reader
+	writer http.ResponseWriter
 }
 
 var (

@@ -150,13 +150,21 @@ func (in *inbound) parse() error {
 		return err
 	}
 	if hasBody(r) {
-		req.Body = in.body
+		req.Body, req.Stream = in.body, in.stream
 	}
 	return nil
 }
 
 func (in *inbound) body() ([]byte, error) {
 	return in.listener.readBody(in.flight.http, in.request.Verb)
+}
+
+// stream returns the body as the client sends it. It may take its time: the
+// limits of other requests are not for it.
+func (in *inbound) stream() io.Reader {
+	// What the server cannot set free keeps its limit.
+	_ = http.NewResponseController(in.writer).SetReadDeadline(time.Time{})
+	return in.whole
 }
 
 func (l *Listener) tokenLimit() int64 {

@@ -2,6 +2,7 @@ package route
 
 import (
 	"crypto/tls"
+	"io"
 	"log/slog"
 	"net/netip"
 	"net/url"
@@ -111,6 +112,8 @@ type Call struct {
 	Body    wire.Object
 	// Raw is the body of an [Opaque] endpoint.
 	Raw []byte
+	// Stream is the body of a [Streamed] endpoint.
+	Stream io.Reader
 	// Head says that only the headers of the answer are wanted, see [Head].
 	Head  bool
 	Query url.Values

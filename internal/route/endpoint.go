@@ -102,6 +102,13 @@ func Head() Option { return option(func(e *Endpoint) { e.Head = true }) }
 // Opaque declares that the body is not JSON: the handler finds it in [Call.Raw].
 func Opaque() Option { return option(func(e *Endpoint) { e.Opaque = true }) }
 
+// Streamed declares that the body is not JSON and may be of any size: the handler
+// reads it from [Call.Stream]. Such a body cannot be passed on, so the node that
+// is asked answers.
+func Streamed() Option {
+	return option(func(e *Endpoint) { e.Streamed, e.Opaque, e.Local = true, true, true })
+}
+
 // Credentials declares that the handler makes sure of its caller by the
 // Authorization header, which it finds in [Call.Credentials]: the caller is a
 // client of another protocol and holds no token.
@@ -141,6 +148,8 @@ type Endpoint struct {
 	// Head says that the endpoint answers HEAD too; Opaque that its body is not
 	// JSON.
 	Head, Opaque bool
+	// Streamed says that the body has no limit.
+	Streamed bool
 	// Credentials says that the handler reads the Authorization header.
 	Credentials bool
 	// Local and Leader say which node answers; see [OnThisNode], [OnLeader].
