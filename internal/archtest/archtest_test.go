@@ -29,7 +29,7 @@ func layers() [][]string {
 		// The nouns, and the engines and methods beside them.
 		{
 			"internal/audit", "internal/autopilot", "internal/backup", "internal/catalog", "internal/cluster", "internal/cluster/membership", "internal/diag", "internal/lease", "internal/lockout",
-			"internal/mount", "internal/oidc", "internal/policy", "internal/quota", "internal/seal", "internal/settings", "internal/tools", "internal/engine/", "internal/authn/",
+			"internal/mount", "internal/oidc", "internal/policy", "internal/quota", "internal/seal", "internal/settings", "internal/snapshot", "internal/tools", "internal/engine/", "internal/authn/",
 		},
 		{"internal/identity", "internal/token"}, // one is whom policies are rendered for, the other ends the leases of what it revokes
 		{"internal/wrap"},                       // keeps answers under tokens

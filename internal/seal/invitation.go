@@ -17,7 +17,7 @@ type Invitation struct {
 	Type              string
 	Shares, Threshold int
 	// Answer proves to the cluster that this node holds the unseal key: open
-	// decrypts what [Ceremony.WrapForJoin] has encrypted there, and gives
+	// decrypts what [Ceremony.Wrap] has encrypted there, and gives
 	// [ErrUnwrap] with other keys. When Answer returns without error, the
 	// cluster's seal configuration is in this node's store.
 	Answer func(ctx context.Context, open func(wrapped, ad []byte) ([]byte, error)) error
@@ -66,24 +66,41 @@ func (c *Ceremony) accept(ctx context.Context, i *Invitation) (sealConfig, clust
 	return c.config(ctx)
 }
 
-// WrapForJoin encrypts a secret with the unseal key of this cluster, for a node
-// that wants to join, and describes the seal.
-func (c *Ceremony) WrapForJoin(ctx context.Context, secret, ad []byte) (wrapped []byte, i Invitation, err error) {
-	b, err := c.Barrier()
+// Wrap encrypts plain with the unseal key of this cluster, which must be
+// unsealed. Whoever can unseal it can decrypt that, with the same ad.
+func (c *Ceremony) Wrap(ctx context.Context, plain, ad []byte) ([]byte, error) {
+	key, err := c.unsealKey(ctx)
 	if err != nil {
-		return nil, Invitation{}, err
-	}
-	config, _, err := c.config(ctx)
-	if err != nil {
-		return nil, Invitation{}, err
-	}
-	var key barrier.Key
-	if err := b.View(ctx, func(r store.Reader) (err error) { key, err = readUnsealKey(r); return err }); err != nil {
-		return nil, Invitation{}, err
+		return nil, err
 	}
 	defer key.Zero()
-	wrapped, err = keyWrapper{key}.Wrap(ctx, secret, ad)
-	return wrapped, Invitation{Type: config.Type, Shares: config.Shares, Threshold: config.Threshold}, err
+	return keyWrapper{key}.Wrap(ctx, plain, ad)
+}
+
+// Unwrap reverses Wrap; what was encrypted with another key gives [ErrUnwrap].
+func (c *Ceremony) Unwrap(ctx context.Context, wrapped, ad []byte) ([]byte, error) {
+	key, err := c.unsealKey(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer key.Zero()
+	return keyWrapper{key}.Unwrap(ctx, wrapped, ad)
+}
+
+// unsealKey reads the unseal key, which the caller must zero.
+func (c *Ceremony) unsealKey(ctx context.Context) (key barrier.Key, err error) {
+	b, err := c.Barrier()
+	if err != nil {
+		return barrier.Key{}, err
+	}
+	err = b.View(ctx, func(r store.Reader) (err error) { key, err = readUnsealKey(r); return err })
+	return key, err
+}
+
+// Description returns what a node that wants to join must know of the seal.
+func (c *Ceremony) Description(ctx context.Context) (Invitation, error) {
+	config, _, err := c.config(ctx)
+	return Invitation{Type: config.Type, Shares: config.Shares, Threshold: config.Threshold}, err
 }
 
 // ClusterID returns the id of the cluster, "" if the store is not initialised.

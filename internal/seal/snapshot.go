@@ -50,10 +50,6 @@ func (c *Ceremony) CheckFoundation(ctx context.Context, f *Foundation, foreign b
 	if foreign {
 		return nil
 	}
-	b, err := c.Barrier()
-	if err != nil {
-		return err
-	}
 	_, own, err := c.config(ctx)
 	if err != nil {
 		return err
@@ -61,8 +57,8 @@ func (c *Ceremony) CheckFoundation(ctx context.Context, f *Foundation, foreign b
 	if own.ID != info.ID {
 		return errOtherCluster
 	}
-	var key barrier.Key
-	if err := b.View(ctx, func(r store.Reader) (err error) { key, err = readUnsealKey(r); return err }); err != nil {
+	key, err := c.unsealKey(ctx)
+	if err != nil {
 		return err
 	}
 	defer key.Zero()

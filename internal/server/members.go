@@ -191,7 +191,11 @@ func (s *Server) openMembership() error {
 
 // wrapChallenge encrypts a secret for a node that wants to join.
 func (s *Server) wrapChallenge(ctx context.Context, secret, ad []byte) ([]byte, membership.SealInfo, error) {
-	wrapped, i, err := s.ceremony.WrapForJoin(ctx, secret, ad)
+	i, err := s.ceremony.Description(ctx)
+	if err != nil {
+		return nil, membership.SealInfo{}, err
+	}
+	wrapped, err := s.ceremony.Wrap(ctx, secret, ad)
 	return wrapped, membership.SealInfo{Type: i.Type, Shares: i.Shares, Threshold: i.Threshold}, err
 }
 

@@ -26,6 +26,7 @@ import (
 	"github.com/cofferhq/coffer/internal/quota"
 	"github.com/cofferhq/coffer/internal/route"
 	"github.com/cofferhq/coffer/internal/settings"
+	"github.com/cofferhq/coffer/internal/snapshot"
 	"github.com/cofferhq/coffer/internal/store"
 	"github.com/cofferhq/coffer/internal/tools"
 	"github.com/cofferhq/coffer/internal/version"
@@ -37,7 +38,7 @@ func (h *house) system(wrapping *wrap.Store, locks *lockout.Store) []route.Endpo
 	s := h.s
 	var members []route.Endpoint
 	if m := s.membership.Load(); m != nil {
-		members = slices.Concat(route.Bind(m, membership.Always()), route.Bind(m, membership.Routes()))
+		members = slices.Concat(route.Bind(m, membership.Always()), route.Bind(m, membership.Routes()), route.Bind(s.newSnapshots(), snapshot.Routes()))
 	}
 	if h.pilot != nil {
 		members = append(members, route.Bind(h.pilot, autopilot.Routes)...)

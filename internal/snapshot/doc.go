@@ -9,7 +9,7 @@
 //	meta.json           what it is: [Meta]
 //	state.bin           the rows, as the store streams them, sealed as they are stored
 //	SHA256SUMS          SHA-256 of the two, as sha256sum writes them
-//	SHA256SUMS.sealed   a MAC-like proof over SHA256SUMS, see below
+//	SHA256SUMS.sealed   SHA256SUMS, encrypted
 //
 // What was cut off lacks the sums at its end, and is refused. The last file is
 // SHA256SUMS encrypted with the unseal key of the cluster: who restores without
