@@ -80,7 +80,7 @@ func (m *machine) ApplyBatch(logs []*raft.Log) []any {
 	}
 	if a.err == nil && a.at != m.at {
 		for _, w := range a.winners {
-			m.state.db.rows.forget(w.writes, w.index)
+			m.state.db.rows.follow(w.writes, w.index)
 		}
 		a.err = m.state.apply(a.batch, a.at)
 	}

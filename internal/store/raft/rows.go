@@ -1,6 +1,7 @@
 package raft
 
 import (
+	"bytes"
 	"hash/maphash"
 	"sync"
 
@@ -13,9 +14,10 @@ import (
 //
 //   - What a snapshot has shown is noted together with the commit from which on
 //     it is so, and holds until the row is written.
-//   - A commit drops what it writes before it becomes visible, and marks the
-//     place with its index. What an older snapshot shows is not noted there any
-//     more.
+//   - A commit replaces what is noted of the rows that it writes before it
+//     becomes visible, and marks the place with its index. What an older snapshot
+//     shows is not noted there any more. A row that nobody has read lately is not
+//     noted because it was written.
 //
 // Values are as they are on the disk, sealed by the barrier.
 type rows struct {
@@ -97,16 +99,33 @@ func (r *rows) note(key store.Key, found row, snapshot store.Index) {
 	s.size += rowCost + len(key) + len(found.value)
 }
 
-// forget drops what a commit writes. It must be called before the commit is
+// follow takes over what a commit writes. It must be called before the commit is
 // visible.
-func (r *rows) forget(writes []write, index store.Index) {
-	for i := range writes {
-		s := r.shard(writes[i].key)
+func (r *rows) follow(writes []write, index store.Index) {
+	for _, w := range writes {
+		s := r.shard(w.key)
 		s.mu.Lock()
 		s.written = index
-		s.dropLocked(writes[i].key)
+		if _, noted := s.rows[w.key]; noted {
+			s.dropLocked(w.key)
+			s.replaceLocked(w, index)
+		}
 		s.mu.Unlock()
 	}
+}
+
+// replaceLocked notes a write.
+func (s *rowShard) replaceLocked(w write, index store.Index) {
+	now := row{from: index}
+	if w.value != nil {
+		if len(w.value) > maxKeptRow {
+			return
+		}
+		// The log entry is not to be kept alive by one of its rows.
+		now.value, now.version = bytes.Clone(w.value), index
+	}
+	s.rows[w.key] = now
+	s.size += rowCost + len(w.key) + len(now.value)
 }
 
 func (s *rowShard) dropLocked(key store.Key) {
