@@ -34,3 +34,18 @@ func BenchmarkEncodePair(b *testing.B) {
 		enc.Line(response)
 	}
 }
+
+// BenchmarkEncodeExchange is BenchmarkEncodePair with what both have in common
+// encoded once.
+func BenchmarkEncodeExchange(b *testing.B) {
+	enc := audit.NewTestEncoder([]byte("0123456789abcdef0123456789abcdef"), nil)
+	request, response := sampleRead()
+	var common audit.Common
+	request.Common, response.Common = &common, &common
+	b.ReportAllocs()
+	for b.Loop() {
+		enc.Line(request)
+		enc.Line(response)
+		common.Reset()
+	}
+}

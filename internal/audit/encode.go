@@ -36,7 +36,7 @@ func (f *formatter) acquire() *encoder {
 	if e, ok := f.pool.Get().(*encoder); ok {
 		return e
 	}
-	return &encoder{opts: f.opts, hash: newHasher(f.salt), buf: make([]byte, 0, 2048)}
+	return &encoder{owner: f, opts: f.opts, hash: newHasher(f.salt), buf: make([]byte, 0, 2048)}
 }
 
 func (f *formatter) release(e *encoder) {
@@ -51,10 +51,11 @@ func (f *formatter) release(e *encoder) {
 // in a fixed order and left out when empty, as clients of Vault's audit log
 // know them.
 type encoder struct {
-	opts format
-	hash *hasher
-	buf  []byte
-	tmp  []byte
+	owner *formatter
+	opts  format
+	hash  *hasher
+	buf   []byte
+	tmp   []byte
 }
 
 // entry encodes r, without the closing brace and line end: the device's writer
@@ -65,14 +66,7 @@ func (e *encoder) entry(r *Record, headers *headerSet) {
 	e.buf = r.Time.UTC().AppendFormat(e.buf, time.RFC3339Nano)
 	e.buf = append(e.buf, '"')
 	e.str("type", string(r.Type))
-	if r.Auth != nil {
-		e.auth("auth", r.Auth)
-	} else {
-		e.buf = append(e.buf, `,"auth":{}`...)
-	}
-	if r.Request != nil {
-		e.request(r.Request, headers)
-	}
+	e.common(r, headers)
 	if r.Response != nil {
 		e.response(r.Response, r.Request, headers)
 	}
@@ -83,6 +77,29 @@ func (e *encoder) entry(r *Record, headers *headerSet) {
 		} else {
 			e.str("forwarded_from", r.ForwardedFrom)
 		}
+	}
+}
+
+// common encodes what both records of an exchange tell, unless the first one has
+// left it in r.Common.
+func (e *encoder) common(r *Record, headers *headerSet) {
+	if r.Common != nil {
+		if text, ok := r.Common.find(e.owner); ok {
+			e.buf = append(e.buf, text...)
+			return
+		}
+	}
+	from := len(e.buf)
+	if r.Auth != nil {
+		e.auth("auth", r.Auth)
+	} else {
+		e.buf = append(e.buf, `,"auth":{}`...)
+	}
+	if r.Request != nil {
+		e.request(r.Request, headers)
+	}
+	if r.Common != nil {
+		r.Common.keep(e.owner, e.buf[from:])
 	}
 }
 

@@ -29,6 +29,15 @@ func (t *TestEncoder) Line(r *Record) []byte {
 	return e.buf
 }
 
+// Remains returns the memory in which c keeps what devices have written.
+func Remains(c *Common) []byte {
+	var all []byte
+	for _, p := range c.parts[:cap(c.parts)] {
+		all = append(all, p.text[:cap(p.text)]...)
+	}
+	return all
+}
+
 var testHeaders = newHeaderSet(maps.All(map[string]bool{"x-hashed": true, "x-clear": false}))
 
 func newTestHeaders() *headerSet { return testHeaders }

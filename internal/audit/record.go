@@ -28,6 +28,9 @@ type Record struct {
 	Request *Request
 	// Response is what will be answered; only in a response.
 	Response *Response
+	// Common, if not nil, is shared by the two records of an exchange, whose Auth
+	// and Request must then be the same.
+	Common *Common
 	// ForwardedFrom is the node that the request entered at, if another.
 	ForwardedFrom string
 }

@@ -19,6 +19,7 @@ type records struct {
 	granting [2]audit.GrantingPolicy
 	response audit.Response
 	headers  [4]audit.Header
+	common   audit.Common
 }
 
 // takeRecords returns records without content. They are more than a kilobyte, so
@@ -33,7 +34,8 @@ func (g *Gate) takeRecords() *records {
 // giveBack ends the use of the exchange's records, which hold its token.
 func (x *exchange) giveBack() {
 	if r := x.records; r != nil {
-		*r = records{}
+		r.common.Reset()
+		*r = records{common: r.common}
 		x.records = nil
 		x.g.records.Put(r)
 	}
@@ -44,6 +46,7 @@ func (x *exchange) describe() {
 	if x.records == nil {
 		x.records = x.g.takeRecords()
 	}
+	x.records.common.Reset()
 	r, c := &x.records.request, &x.call
 	*r = audit.Request{
 		ID: x.req.ID, Operation: operation(x.req.Verb, c.Create).String(), Path: x.req.Path, ClientToken: x.req.Token,
@@ -123,7 +126,7 @@ func (x *exchange) judge() {
 var rootPolicy = []string{"root"}
 
 func (x *exchange) record(t audit.Type, err error) audit.Record {
-	r := audit.Record{Time: x.g.Clock.Now(), Type: t, Request: &x.records.request}
+	r := audit.Record{Time: x.g.Clock.Now(), Type: t, Request: &x.records.request, Common: &x.records.common}
 	if x.entry != nil {
 		r.Auth = &x.records.auth
 	}
