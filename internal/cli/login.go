@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"maps"
+	"os"
 	"strings"
 
 	"github.com/cofferhq/coffer/api"
@@ -17,10 +18,13 @@ func loginCommand() *command {
 		short: "Log in and keep the token for the next commands",
 		long: "Without arguments the token, the password or the secret id is asked for; - reads it from standard input.\n\n" +
 			"  {name} login\n  {name} login -method=userpass username=alice\n" +
-			"  {name} login -method=approle role_id=... secret_id=@secret-id.txt\n  {name} login -method=jwt -path=ci role=build jwt=@token.jwt",
+			"  {name} login -method=approle role_id=... secret_id=@secret-id.txt\n  {name} login -method=jwt -path=ci role=build jwt=@token.jwt\n" +
+			"  {name} login -method=oidc role=dev (opens a browser; port=8250 skip_browser=false are understood too)\n" +
+			"  {name} login -method=kubernetes role=web (in a pod, with the pod's own token)\n  {name} login -method=ldap username=alice\n" +
+			"  {name} login -method=cert -client-cert=me.pem -client-key=me.key name=web",
 		define: func(fs *flag.FlagSet) action {
 			var l login
-			fs.StringVar(&l.method, "method", "token", "log in with this `type` of method: token, userpass, approle, or any that takes K=V")
+			fs.StringVar(&l.method, "method", "token", "log in with this `type` of method: token, userpass, ldap, approle, oidc, kubernetes, jwt, cert, or any that takes K=V")
 			fs.StringVar(&l.path, "path", "", "`path` of the method; its type by default")
 			fs.BoolVar(&l.noStore, "no-store", false, "do not keep the token")
 			fs.BoolVar(&l.noPrint, "no-print", false, "do not show the token")
@@ -112,6 +116,9 @@ func (c *call) authenticate(ctx context.Context, cl *api.Client, l login) (*api.
 	if mount == "" {
 		mount = l.method
 	}
+	if l.method == "oidc" && data["jwt"] == nil {
+		return c.loginOIDC(ctx, cl, mount, data)
+	}
 	path, err := c.completeLogin(ctx, l.method, mount, data)
 	if err != nil {
 		return nil, err
@@ -122,6 +129,9 @@ func (c *call) authenticate(ctx context.Context, cl *api.Client, l login) (*api.
 	}
 	return s, nil
 }
+
+// podToken is where a pod finds the token of its service account.
+const podToken = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 
 // completeLogin returns the login path of a method, and asks for the secret
 // that the arguments left out.
@@ -148,6 +158,20 @@ func (c *call) completeLogin(ctx context.Context, method, mount string, data map
 			return path, nil
 		}
 		secret, prompt = "secret_id", "Secret ID"
+	case "kubernetes":
+		if data["role"] == nil {
+			return "", usageError("The method kubernetes needs role=NAME")
+		}
+		if data["jwt"] == nil {
+			token, err := os.ReadFile(podToken)
+			if err != nil {
+				return "", failed("reading the pod's token; outside of a pod give jwt=@FILE", err)
+			}
+			data["jwt"] = strings.TrimSpace(string(token))
+		}
+		return mount + "/login", nil
+	case "jwt", "oidc":
+		path, secret, prompt = mount+"/login", "jwt", "Token"
 	default:
 		return mount + "/login", nil
 	}
