@@ -74,7 +74,7 @@ func TestHealth(t *testing.T) {
 	unsealed := cluster.Status{Initialized: true, ClusterName: "c", ClusterID: "id"}
 	answer := func(change map[string]any) map[string]any {
 		a := map[string]any{
-			"cluster_id": "id", "cluster_name": "c", "initialized": true, "replication_dr_mode": "disabled", "replication_performance_mode": "disabled",
+			"cluster_id": "id", "cluster_name": "c", "initialized": true, "replication_dr_mode": "disabled", "replication_performance_mode": "primary",
 			"sealed": false, "server_time_utc": 1.8e9, "standby": false, "version": "1.2.3",
 		}
 		for k, v := range change {

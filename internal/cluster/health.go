@@ -102,6 +102,9 @@ func (n *Node) health(ctx context.Context, c *route.Call, in healthRequest) (rou
 		ClusterID: st.ClusterID, ClusterName: st.ClusterName, Initialized: st.Initialized, DRMode: "disabled", PerformanceMode: "disabled",
 		Sealed: st.Sealed, ServerTime: n.Clock.Now().Unix(), Version: n.Version, Removed: p.Removed,
 	}
+	if n.HA {
+		h.PerformanceMode = "primary" // as clients know it of storage for several nodes
+	}
 	switch {
 	case st.Sealed || !st.Initialized:
 		h.ClusterID, h.ClusterName, h.Standby = "", "", true

@@ -2,7 +2,10 @@ package config
 
 import (
 	"errors"
+	"fmt"
+	"net"
 	"path/filepath"
+	"strconv"
 	"time"
 )
 
@@ -58,8 +61,11 @@ func (f *DevFlags) ApplyEnv(getenv func(string) string) {
 // Validate refuses flags that a development server cannot honour.
 func (f *DevFlags) Validate() error {
 	var errs []error
-	if f.ThreeNode || f.FourCluster {
-		errs = append(errs, errors.New("-dev-three-node and -dev-four-cluster are not supported; start several servers with -config and storage \"raft\""))
+	if f.FourCluster {
+		errs = append(errs, errors.New("-dev-four-cluster is not supported: there is no replication between clusters; -dev-three-node starts one cluster"))
+	}
+	if f.ThreeNode && f.TLS {
+		errs = append(errs, errors.New("-dev-three-node does not go with -dev-tls"))
 	}
 	if f.PluginDir != "" {
 		errs = append(errs, errors.New("-dev-plugin-dir is not supported: "+noPlugins))
@@ -124,6 +130,44 @@ func (c *Config) ApplyDev(flags DevFlags) {
 	c.UI = true
 	c.RawStorageEndpoint = true
 	c.AllowAPIAuditCreation = true
+}
+
+// DevNodes is how many nodes a development cluster has.
+const DevNodes = 3
+
+// DevCluster returns the configurations of a development cluster, whose nodes
+// keep their data in folders of dir. The first node listens where the flags say,
+// each other one two ports further; a node's cluster port is the one after that
+// of its API.
+func DevCluster(flags DevFlags, dir string) ([]*Config, error) {
+	base := flags.ListenAddress
+	if base == "" {
+		base = "127.0.0.1:8200"
+	}
+	host, number, err := net.SplitHostPort(base)
+	if err != nil {
+		return nil, fmt.Errorf("-dev-listen-address: %w", err)
+	}
+	first, err := strconv.ParseUint(number, 10, 16)
+	if err != nil || first == 0 || first > 65535-2*DevNodes {
+		return nil, errors.New("-dev-listen-address: -dev-three-node needs a port that five more follow")
+	}
+	var nodes []*Config
+	for i := range DevNodes {
+		at := func(offset int) string { return net.JoinHostPort(host, strconv.Itoa(int(first)+2*i+offset)) }
+		own := flags
+		own.ListenAddress = at(0)
+		c := Dev(own)
+		id := "node" + strconv.Itoa(i+1)
+		c.Storage = Storage{Type: "raft", Raft: &RaftStorage{Path: filepath.Join(dir, id), NodeID: id}}
+		c.ClusterAddr = "https://" + at(1)
+		if i > 0 {
+			c.Dev = nil // it joins the first
+			c.Storage.Raft.Joins = []RetryJoin{{LeaderAPIAddr: nodes[0].APIAddr}}
+		}
+		nodes = append(nodes, c)
+	}
+	return nodes, nil
 }
 
 func (f *DevFlags) kvVersion() int {

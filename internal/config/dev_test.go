@@ -42,8 +42,10 @@ func TestDevFlags(t *testing.T) {
 			"-dev-latency must not be negative",
 			"-dev-tls-cert-dir and -dev-tls-san need -dev-tls",
 		}, 0},
-		"three nodes": {config.DevFlags{ThreeNode: true}, []string{
-			`-dev-three-node and -dev-four-cluster are not supported; start several servers with -config and storage "raft"`,
+		"three nodes":          {config.DevFlags{ThreeNode: true}, nil, 2},
+		"three nodes with TLS": {config.DevFlags{ThreeNode: true, TLS: true}, []string{"-dev-three-node does not go with -dev-tls"}, 2},
+		"four clusters": {config.DevFlags{FourCluster: true}, []string{
+			"-dev-four-cluster is not supported: there is no replication between clusters; -dev-three-node starts one cluster",
 		}, 2},
 		"plugins": {config.DevFlags{PluginDir: "x"}, []string{"-dev-plugin-dir is not supported: engines and auth methods are built in"}, 2},
 	}
@@ -103,6 +105,29 @@ func TestDevCertificatesServe(t *testing.T) {
 	for _, name := range []string{"localhost", "127.0.0.1", "::1", "dev.example"} {
 		if _, err := pair.Leaf.Verify(x509.VerifyOptions{Roots: roots, DNSName: name, CurrentTime: now.Now()}); err != nil {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestDevCluster(t *testing.T) {
+	nodes, err := config.DevCluster(config.DevFlags{ListenAddress: "127.0.0.1:9200", RootTokenID: "root"}, "/d")
+	if err != nil || len(nodes) != config.DevNodes {
+		t.Fatalf("%d nodes, %v", len(nodes), err)
+	}
+	for i, want := range []struct{ id, api, cluster string }{
+		{"node1", "http://127.0.0.1:9200", "https://127.0.0.1:9201"}, {"node2", "http://127.0.0.1:9202", "https://127.0.0.1:9203"}, {"node3", "http://127.0.0.1:9204", "https://127.0.0.1:9205"},
+	} {
+		c := nodes[i]
+		if c.Storage.Raft.NodeID != want.id || c.APIAddr != want.api || c.ClusterAddr != want.cluster || c.Storage.Raft.Path != "/d/"+want.id {
+			t.Errorf("node %d is %s at %s and %s in %s", i, c.Storage.Raft.NodeID, c.APIAddr, c.ClusterAddr, c.Storage.Raft.Path)
+		}
+		if joins := len(c.Storage.Raft.Joins); (c.Dev == nil) != (i > 0) || (joins == 0) != (i == 0) {
+			t.Errorf("node %d: development mode %v, %d nodes to join", i, c.Dev, joins)
+		}
+	}
+	for _, bad := range []string{"127.0.0.1", "127.0.0.1:0", "127.0.0.1:65534", "127.0.0.1:x"} {
+		if _, err := config.DevCluster(config.DevFlags{ListenAddress: bad}, "/d"); err == nil {
+			t.Errorf("%s is taken", bad)
 		}
 	}
 }

@@ -60,7 +60,7 @@ func (f *flags) define(fs *flag.FlagSet) {
 	fs.BoolVar(&d.KVV1, "dev-kv-v1", false, "mount version 1 of kv at secret/")
 	fs.BoolVar(&d.HA, "dev-ha", false, "accepted for compatibility")
 	fs.BoolVar(&d.Transactional, "dev-transactional", false, "accepted for compatibility")
-	fs.BoolVar(&d.ThreeNode, "dev-three-node", false, "start three nodes")
+	fs.BoolVar(&d.ThreeNode, "dev-three-node", false, "development cluster of three nodes in this process, in a temporary folder")
 	fs.BoolVar(&d.FourCluster, "dev-four-cluster", false, "accepted for compatibility")
 	fs.DurationVar(&d.Latency, "dev-latency", 0, "delay of every access to storage")
 	fs.IntVar(&d.LatencyJitter, "dev-latency-jitter", 0, "variation of the delay, in per cent")
@@ -82,7 +82,11 @@ func Server(ctx context.Context, args []string, stdio cli.Stdio) int {
 		}
 		return 1
 	}
-	if err := f.run(ctx, stdio); err != nil {
+	run := f.run
+	if f.devFlags.ThreeNode {
+		run = f.runThree
+	}
+	if err := run(ctx, stdio); err != nil {
 		fmt.Fprintf(stdio.Err, "Error: %v\n", err)
 		return 1
 	}
@@ -92,7 +96,7 @@ func Server(ctx context.Context, args []string, stdio cli.Stdio) int {
 // configuration reads what the flags, files and environment say.
 func (f *flags) configuration(getenv func(string) string) (c *config.Config, err error) {
 	f.devFlags.TLSSANs = f.sans
-	if f.dev || f.devFlags.ThreeNode {
+	if f.dev {
 		f.devFlags.ApplyEnv(getenv)
 		if err := f.devFlags.Validate(); err != nil {
 			return nil, err

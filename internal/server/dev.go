@@ -34,6 +34,9 @@ func (s *Server) startDev(ctx context.Context, ports []*port) error {
 		}
 	}
 	s.storeToken(keys.RootToken)
+	if s.initialised != nil {
+		s.initialised(keys.KeysBase64[0])
+	}
 	return s.greet(ports[0], keys)
 }
 
@@ -52,8 +55,12 @@ func (s *Server) storeToken(token string) {
 }
 
 func (s *Server) greet(p *port, keys seal.InitResult) error {
+	kept := "in memory"
+	if s.raft != nil {
+		kept = "in a folder"
+	}
 	_, err := fmt.Fprintf(s.out, `
-Coffer is running in development mode: everything is kept in memory and gone
+Coffer is running in development mode: everything is kept %s and gone
 when it stops, it is unsealed, and it speaks plain HTTP unless told otherwise.
 Do not use it for real secrets.
 
@@ -67,6 +74,6 @@ The root token is stored for the command line, so this works at once:
     coffer kv put secret/hello who=world
     coffer kv get secret/hello
 
-`, p.url(), keys.KeysBase64[0], keys.RootToken)
+`, kept, p.url(), keys.KeysBase64[0], keys.RootToken)
 	return err
 }

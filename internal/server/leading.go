@@ -20,11 +20,16 @@ type task struct {
 // leading are the tasks that only the leader has: whatever writes without
 // being asked to. A new one is a line here.
 func (h *house) leading() []task {
-	return []task{
+	tasks := []task{
 		{"inauguration", h.inaugurate},
 		{"expiry", h.expiry.Run},
-		{"mounts", h.mounts.Resume}, {"namespaces", h.namespaces.Run},
+		{"mounts", h.mounts.Resume},
+		{"namespaces", h.namespaces.Run},
 	}
+	if h.pilot != nil {
+		tasks = append(tasks, task{"autopilot", h.fly})
+	}
+	return tasks
 }
 
 // lead runs the leader's tasks whenever this node leads, until ctx ends.

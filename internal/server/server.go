@@ -53,6 +53,8 @@ type Options struct {
 	// Listening, if not nil, is told the URLs of the listeners once the server
 	// answers there; a development server is then unsealed.
 	Listening func(urls []string)
+	// Initialised, if not nil, is given the unseal key of a development server.
+	Initialised func(key string)
 }
 
 // Server is one node.
@@ -87,15 +89,16 @@ type Server struct {
 	membership  atomic.Pointer[membership.Service] // nil on storage in memory
 	draining    atomic.Bool                        // this node is about to stop
 
-	house      atomic.Pointer[house] // nil while sealed
-	background sync.WaitGroup        // houses being taken down
-	listening  func(urls []string)   // may be nil
-	rootToken  string                // text for the first root token of a development server
+	house       atomic.Pointer[house] // nil while sealed
+	background  sync.WaitGroup        // houses being taken down
+	listening   func(urls []string)   // may be nil
+	initialised func(key string)      // may be nil
+	rootToken   string                // text for the first root token of a development server
 }
 
 // New opens the storage and prepares a sealed server.
 func New(o Options) (*Server, error) {
-	s := &Server{config: o.Config, clock: o.Clock, levels: o.Log, log: o.Log.Logger(diag.RootLogger), out: o.Out, engines: o.Engines, methods: o.Methods, inFlight: &httpd.InFlight{}, network: o.Network, listening: o.Listening}
+	s := &Server{config: o.Config, clock: o.Clock, levels: o.Log, log: o.Log.Logger(diag.RootLogger), out: o.Out, engines: o.Engines, methods: o.Methods, inFlight: &httpd.InFlight{}, network: o.Network, listening: o.Listening, initialised: o.Initialised}
 	if s.clock == nil {
 		s.clock = clock.System{}
 	}
