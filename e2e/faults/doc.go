@@ -10,8 +10,9 @@
 // Small disks are mounted by root, and failing ones are made by strace. Without
 // either their tests are skipped.
 //
-// Two variables ask for more than the normal suite does:
+// Some variables ask for more than the normal suite does:
 //
 //	COFFER_FAULTS_KILLS   how often the server is killed under load (15)
 //	COFFER_FAULTS_STORM   how many tokens expire in the same second (20000)
+//	COFFER_FAULTS_REFUSALS   how many requests of a kind are refused (3000)
 package faults

@@ -195,6 +195,9 @@ func (l *Listener) readBody(r *http.Request, verb route.Verb) ([]byte, error) {
 	if verb == route.VerbPatch && kind != "application/merge-patch+json" {
 		return nil, fault.New(fault.MediaType, "PATCH takes a body of type application/merge-patch+json")
 	}
+	if n := l.Config.Limits.RequestSize; n > 0 && r.ContentLength > n {
+		return nil, fault.Newf(fault.TooLarge, "a request has at most %d bytes", n)
+	}
 	body, err := readWhole(r)
 	if err != nil {
 		return nil, fault.Wrap(readKind(err), err, "reading the request body: it is too large, or broke off")

@@ -220,7 +220,7 @@ func proxied(l net.Listener, c config.ProxyProtocol) net.Listener {
 const proxyHeaderTime = 5 * time.Second
 
 // maxHeader bounds a request's headers, in bytes.
-const maxHeader = 64 << 10
+const maxHeader = 32 << 10
 
 // tlsConfig makes the encryption of a listener. The certificate is looked up for
 // every connection, so that a new one is used at once.
