@@ -2,7 +2,9 @@ package pki_test
 
 import (
 	"crypto/x509"
+	"encoding/hex"
 	"encoding/pem"
+	"math/big"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,7 +22,7 @@ func itoa(n int64) string { return strconv.FormatInt(n, 10) }
 type object = map[string]any
 
 // newMount is an empty mount of the engine.
-func newMount(t *testing.T) *enginetest.Mount {
+func newMount(t testing.TB) *enginetest.Mount {
 	t.Helper()
 	kind := pki.Type(acme.Internet())
 	return enginetest.New(t, kind.Routes, kind.New)
@@ -28,7 +30,7 @@ func newMount(t *testing.T) *enginetest.Mount {
 
 // newCA is a mount with a root on an EC key, called "r1", and a role "web" for
 // names below example.org.
-func newCA(t *testing.T) *enginetest.Mount {
+func newCA(t testing.TB) *enginetest.Mount {
 	t.Helper()
 	m := newMount(t)
 	m.Settings.MaxTTL *= 20
@@ -38,7 +40,7 @@ func newCA(t *testing.T) *enginetest.Mount {
 }
 
 // text is a string member of an answer's data.
-func text(t *testing.T, r enginetest.Result, name string) string {
+func text(t testing.TB, r enginetest.Result, name string) string {
 	t.Helper()
 	s, ok := r.Map(t)[name].(string)
 	if !ok {
@@ -48,7 +50,7 @@ func text(t *testing.T, r enginetest.Result, name string) string {
 }
 
 // parse reads a PEM certificate.
-func parse(t *testing.T, text string) *x509.Certificate {
+func parse(t testing.TB, text string) *x509.Certificate {
 	t.Helper()
 	block, _ := pem.Decode([]byte(text))
 	if block == nil {
@@ -115,4 +117,13 @@ func TestOpenSSLVerifiesChains(t *testing.T) {
 			}
 		})
 	}
+}
+
+// serialOf writes a serial number as clients do.
+func serialOf(n *big.Int) string {
+	var parts []string
+	for _, b := range n.Bytes() {
+		parts = append(parts, hex.EncodeToString([]byte{b}))
+	}
+	return strings.Join(parts, ":")
 }
