@@ -20,6 +20,15 @@ func namespaceCommand() *command {
 			},
 		},
 		{
+			name: "scan", groups: connects | formats | selects,
+			short: "List all namespaces below the current one",
+			define: func(*flag.FlagSet) action {
+				return func(ctx context.Context, c *call) error {
+					return c.listPath(ctx, "sys/namespaces", (*api.Client).Scan)
+				}
+			},
+		},
+		{
 			name: "lookup", args: "PATH", min: 1, max: 1, groups: connects | formats | selects,
 			short:  "Show the properties of a namespace",
 			define: func(*flag.FlagSet) action { return runNamespaceLookup },
@@ -45,7 +54,56 @@ func namespaceCommand() *command {
 			short:  "Delete a namespace with everything in it",
 			define: func(*flag.FlagSet) action { return runNamespaceDelete },
 		},
+		{
+			name: "lock", args: "[PATH]", max: 1, groups: connects | formats | selects,
+			short:  "Close the API of a namespace and those below it, and show the key that opens it again",
+			long:   "Without PATH the current namespace is locked.",
+			define: func(*flag.FlagSet) action { return runNamespaceLock },
+		},
+		{
+			name: "unlock", args: "[PATH]", max: 1, groups: connects,
+			short:  "Open the API of a namespace that is locked",
+			long:   "Without PATH the current namespace is unlocked. -unlock-key=KEY is what locking has shown; a root token needs none.",
+			define: func(*flag.FlagSet) action { return runNamespaceUnlock },
+		},
 	}}
+}
+
+// lockPath is where a namespace, or the current one, is locked or unlocked.
+func (c *call) lockPath(verb string) string {
+	path := "sys/namespaces/api-lock/" + verb
+	if at := c.arg(0); at != "" {
+		path += "/" + cleanPath(at)
+	}
+	return path
+}
+
+func runNamespaceLock(ctx context.Context, c *call) error {
+	cl, err := c.client(ctx)
+	if err != nil {
+		return err
+	}
+	s, err := cl.Write(ctx, c.lockPath("lock"), nil)
+	if err != nil {
+		return failed("locking the namespace", err)
+	}
+	return c.secret(s)
+}
+
+func runNamespaceUnlock(ctx context.Context, c *call) error {
+	cl, err := c.client(ctx)
+	if err != nil {
+		return err
+	}
+	data := map[string]any{}
+	if key := c.opts.unlockKey; key != "" {
+		data["unlock_key"] = key
+	}
+	s, err := cl.Write(ctx, c.lockPath("unlock"), data)
+	if err != nil {
+		return failed("unlocking the namespace", err)
+	}
+	return c.written(s, "Namespace unlocked")
 }
 
 func runNamespaceLookup(ctx context.Context, c *call) error {
