@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -15,6 +16,8 @@ import (
 	"time"
 
 	"github.com/cofferhq/coffer/internal/config"
+	"github.com/cofferhq/coffer/internal/k8stest"
+	"github.com/cofferhq/coffer/internal/ldaptest"
 	"github.com/cofferhq/coffer/internal/pgtest"
 	"github.com/cofferhq/coffer/internal/server/servertest"
 )
@@ -35,11 +38,13 @@ func pages(t *testing.T) []string {
 
 // TestDocs runs the commands of each page, top to bottom, as a reader would: in
 // one shell, in an empty folder, with a development server at VAULT_ADDR, its
-// root token in VAULT_TOKEN, and a PostgreSQL at PGHOST and PGPORT. Blocks
+// root token in VAULT_TOKEN, a PostgreSQL at PGHOST and PGPORT, a directory at
+// LDAP_URL and an API server at KUBERNETES_HOST. Blocks
 // fenced otherwise are shown and not run. What pages put at the usual places goes
 // into the folder, and servers they start at the usual port get a free one.
 func TestDocs(t *testing.T) {
 	pg := pgtest.Start(t)
+	others := otherServices(t)
 	for _, page := range pages(t) {
 		t.Run(strings.TrimSuffix(strings.TrimPrefix(page, "../docs/"), ".md"), func(t *testing.T) {
 			text, err := os.ReadFile(page)
@@ -50,8 +55,27 @@ func TestDocs(t *testing.T) {
 			if len(blocks) == 0 {
 				return
 			}
-			runPage(t, page, blocks, environment(pg, pg.NewDatabase()))
+			env := environment(pg, pg.NewDatabase())
+			maps.Copy(env, others)
+			runPage(t, page, blocks, env)
 		})
+	}
+}
+
+// otherServices are those that pages log in with: a directory, and an API server
+// that knows a reviewer and a pod.
+func otherServices(t *testing.T) map[string]string {
+	k8s := k8stest.New(t, nil)
+	k8s.ServiceAccount("default", "reviewer")
+	k8s.ServiceAccount("production", "app-sa")
+	k8s.AllowReviews("system:serviceaccount:default:reviewer")
+	ca := filepath.Join(t.TempDir(), "ca.crt")
+	if err := os.WriteFile(ca, []byte(k8s.CAPEM), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return map[string]string{
+		"LDAP_URL": ldaptest.Start(t).URL, "KUBERNETES_HOST": k8s.URL, "KUBERNETES_CA": ca,
+		"REVIEWER_TOKEN": k8s.Token("default", "reviewer", time.Hour), "POD_TOKEN": k8s.Token("production", "app-sa", time.Hour),
 	}
 }
 
