@@ -116,15 +116,7 @@ func (s *Server) newMetrics() (*diag.Metrics, error) {
 		{Name: "expire.ended", Help: "Leases, tokens and timers that were seen to since unsealing.", Read: whileUnsealed(func(h *house) float64 { d, _ := h.expiry.Counts(); return float64(d) })},
 		{Name: "expire.failures", Help: "Attempts to end a lease that failed since unsealing.", Read: whileUnsealed(func(h *house) float64 { _, f := h.expiry.Counts(); return float64(f) })},
 	}
-	if s.raft != nil {
-		gauges = append(gauges,
-			diag.Gauge{Name: "raft.applied_index", Help: "Last log entry applied.", Read: func() (float64, bool) { return float64(s.raft.Stats().Applied), true }},
-			diag.Gauge{Name: "raft.state_bytes", Help: "Size of the applied state on disk.", Read: func() (float64, bool) { return float64(s.raft.Stats().StateBytes), true }},
-			diag.Gauge{Name: "raft.log_bytes", Help: "Size of the log on disk.", Read: func() (float64, bool) { return float64(s.raft.Stats().LogBytes), true }},
-			diag.Gauge{Name: "raft.last_write_seconds", Help: "Time of the last write to the log, fsync included.", Read: func() (float64, bool) { return s.raft.Stats().LastWrite.Seconds(), true }},
-			diag.Gauge{Name: "raft.stalled_seconds", Help: "Time that the write to the log under way has taken so far.", Read: func() (float64, bool) { return s.raft.Health().Stalled.Seconds(), true }},
-		)
-	}
+	gauges = append(gauges, s.raftGauges()...)
 	m, err := diag.NewMetrics(diag.MetricsConfig{Prefix: cmp.Or(s.config.Telemetry.MetricsPrefix, "vault"), Gauges: gauges})
 	if err != nil {
 		return nil, fmt.Errorf("preparing metrics: %w", err)

@@ -38,6 +38,7 @@ type machine struct {
 	// busySince is when the running application of entries began, as Unix
 	// nanoseconds, or 0.
 	busySince atomic.Int64
+	applies   tally
 }
 
 var (
@@ -61,8 +62,12 @@ func (m *machine) ApplyBatch(logs []*raft.Log) []any {
 	if m.err != nil {
 		return m.refuse(answers)
 	}
-	m.busySince.Store(m.clock.Now().UnixNano())
-	defer m.busySince.Store(0)
+	began := m.clock.Now()
+	m.busySince.Store(began.UnixNano())
+	defer func() {
+		m.busySince.Store(0)
+		m.applies.add(1, m.clock.Now().Sub(began))
+	}()
 	m.recent.trim(m.at.commit)
 	a := application{machine: m, batch: m.state.db.NewBatch(), at: m.at}
 	defer a.batch.Close()

@@ -1,6 +1,7 @@
 package raft
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/cofferhq/coffer/internal/store"
@@ -44,7 +45,30 @@ type Stats struct {
 	StateBytes, LogBytes int64
 	// LastWrite is how long the last write to the log took, fsync included.
 	LastWrite time.Duration
+	// Commits are the log entries that this node has proposed and that were
+	// committed, from the proposal to the answer; Applies the times that entries
+	// were applied to the state.
+	Commits, Applies Tally
+	// LeaderChanges counts how often this node has seen another leader, or
+	// none, since it was opened.
+	LeaderChanges int64
 }
+
+// Tally counts things of one sort and how long they took together.
+type Tally struct {
+	Count int64
+	Time  time.Duration
+}
+
+// tally is a [Tally] that is added to while it is read.
+type tally struct{ count, nanoseconds atomic.Int64 }
+
+func (t *tally) add(n int64, took time.Duration) {
+	t.count.Add(n)
+	t.nanoseconds.Add(int64(took))
+}
+
+func (t *tally) load() Tally { return Tally{t.count.Load(), time.Duration(t.nanoseconds.Load())} }
 
 // Stats returns figures for metrics, or zeros if the store is closed.
 func (s *Store) Stats() Stats {
@@ -61,6 +85,7 @@ func (s *Store) Stats() Stats {
 		NodeID: string(s.nodeID), Index: at.commit, Applied: at.log, Term: at.term,
 		StateBytes: int64(snap.db.Metrics().DiskSpaceUsage()),
 		LastWrite:  time.Duration(s.log.lastWrite.Load()),
+		Commits:    s.commits.load(), Applies: s.machine.applies.load(), LeaderChanges: s.leaderChanges.Load(),
 	}
 	stats.LogFirst, _ = s.log.FirstIndex() // zero if the log is closed
 	stats.LogLast, _ = s.log.LastIndex()

@@ -127,6 +127,7 @@ func (s *Store) publish(l Leader) {
 	if l == s.Leader() {
 		return
 	}
+	s.leaderChanges.Add(1)
 	s.office.leader.Store(&l)
 	close(s.office.changed)
 	s.office.changed = make(chan struct{})

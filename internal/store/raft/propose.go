@@ -3,6 +3,7 @@ package raft
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -31,6 +32,7 @@ type proposal struct {
 type entryInFlight struct {
 	future    raft.ApplyFuture
 	proposals []*proposal
+	began     time.Time
 }
 
 // propose packs waiting proposals into log entries until the store stops. As
@@ -61,7 +63,7 @@ func (s *Store) propose() {
 		for _, p := range pack {
 			entry = appendTransaction(entry, p.encoded)
 		}
-		s.inFlight <- entryInFlight{s.raft.Apply(entry, 0), pack}
+		s.inFlight <- entryInFlight{s.raft.Apply(entry, 0), pack, s.config.Clock.Now()}
 	}
 }
 
@@ -94,6 +96,9 @@ func (s *Store) settle() {
 			if err == nil && len(verdicts) != len(e.proposals) {
 				err = fmt.Errorf("log entry was answered with %d verdicts for %d transactions", len(verdicts), len(e.proposals))
 			}
+		}
+		if err == nil {
+			s.commits.add(1, s.config.Clock.Now().Sub(e.began))
 		}
 		err = s.explain(err)
 		for i, p := range e.proposals {

@@ -48,14 +48,16 @@ type Store struct {
 	watchers atomic.Pointer[[]*store.Watcher]
 
 	// failure is why the store has stopped for good, or nil.
-	failure atomic.Pointer[error]
-	broken  chan struct{} // closed once failure is set
-	closing atomic.Bool
-	stopped chan struct{} // closed when nothing more may be proposed
-	settled chan struct{} // closed when everything proposed has been answered
-	stop    sync.Once
-	tasks   sync.WaitGroup
-	closed  sync.Once
+	failure       atomic.Pointer[error]
+	broken        chan struct{} // closed once failure is set
+	closing       atomic.Bool
+	stopped       chan struct{} // closed when nothing more may be proposed
+	settled       chan struct{} // closed when everything proposed has been answered
+	stop          sync.Once
+	tasks         sync.WaitGroup
+	closed        sync.Once
+	commits       tally
+	leaderChanges atomic.Int64
 }
 
 var _ store.Store = (*Store)(nil)
