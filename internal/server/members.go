@@ -214,8 +214,8 @@ func (s *Server) found(ctx context.Context) error {
 	if s.raft == nil || s.raft.Founded() {
 		return nil
 	}
-	if s.membership.Load().Joining() {
-		return fault.New(fault.Invalid, "this node is about to join a cluster, as its configuration (retry_join) or a request wants it; it cannot be initialised as one of its own")
+	if s.membership.Load().Invited() {
+		return fault.New(fault.Invalid, "this node has found the cluster that it is to join (by retry_join, or a request); unseal it with that cluster's keys instead of initialising it")
 	}
 	return s.raft.Found(ctx)
 }

@@ -82,19 +82,22 @@ func (s *Service) Join(ctx context.Context, ways []Way, nonVoter, retry bool) er
 	return nil
 }
 
-// Joining reports whether this node is about to join a cluster.
-func (s *Service) Joining() bool {
+// Invited reports whether this node has found a cluster to join, and waits for
+// its keys. Before that it may as well become the first node of one: with the
+// same retry_join on every node, somebody has to be.
+func (s *Service) Invited() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.joining != nil
+	return s.joining != nil && s.joining.expects
 }
 
 // tryToJoin goes on with what Join began.
 func (s *Service) tryToJoin(ctx context.Context) {
 	s.mu.Lock()
 	j := s.joining
+	waits := j != nil && j.expects
 	s.mu.Unlock()
-	if j == nil || j.expects || s.Clock.Now().Before(j.quiet) {
+	if j == nil || waits || s.Clock.Now().Before(j.quiet) {
 		return
 	}
 	if err := s.knock(ctx, j); err != nil {
@@ -119,7 +122,9 @@ func (s *Service) knock(ctx context.Context, j *joining) error {
 		if err := s.Expect(c.Seal, func(ctx context.Context, open Open) error { return s.enrol(ctx, j, open) }); err != nil {
 			return err
 		}
+		s.mu.Lock()
 		j.expects = true
+		s.mu.Unlock()
 		s.Log.Info("found a cluster to join; unseal this node with the cluster's keys", "cluster", c.ClusterID, "address", t.Address)
 		return nil
 	}
