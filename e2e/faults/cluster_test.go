@@ -57,7 +57,30 @@ func newClusterOn(t *testing.T, size int, data func(i int) string) *cluster {
 	for _, n := range c.nodes {
 		c.serving(n)
 	}
+	c.voters(size)
 	return c
+}
+
+// voters waits until so many nodes vote: a new one does not before it has
+// caught up.
+func (c *cluster) voters(want int) {
+	c.t.Helper()
+	eventually(c.t, readiness, fmt.Sprintf("%d nodes vote", want), func() bool {
+		a := c.nodes[0].call(http.MethodGet, "sys/storage/raft/configuration", c.root, nil)
+		list, err := data[struct {
+			Config struct{ Servers []struct{ Voter bool } }
+		}](a)
+		if err != nil {
+			return false
+		}
+		n := 0
+		for _, s := range list.Config.Servers {
+			if s.Voter {
+				n++
+			}
+		}
+		return n == want
+	})
 }
 
 // member prepares a node's files.

@@ -150,3 +150,16 @@ func KeptRows(s *Store) (size, most int) {
 	}
 	return size, keptRows + rowShards*(maxKeptRow+rowCost+store.MaxKey)
 }
+
+// OpenLog opens the log in a folder by itself.
+func OpenLog(dir string) (interface {
+	raft.LogStore
+	Close() error
+}, error) {
+	config, err := Config{Path: dir}.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	fail := func(err error) { panic(err) }
+	return openLog(dir, config.FS, config, func() {}, fail, fail)
+}
