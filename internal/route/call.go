@@ -122,6 +122,7 @@ type Call struct {
 	values   [4]string
 	names    []string
 	warnings []string
+	bound    any // what Exists has bound, for the handler
 }
 
 // Warn adds a warning to the answer. It must not contain a secret.

@@ -123,11 +123,13 @@ func Exists[E, In any](fn func(E, context.Context, *Call, In) (bool, error)) Opt
 			panic(fmt.Sprintf("route %s: Exists takes %v, the handler %v", e.Pattern, reflect.TypeFor[In](), e.in.typ))
 		}
 		e.exists = func(ctx context.Context, recv any, c *Call) (bool, error) {
-			var in In
-			if err := e.in.bind(c, reflect.ValueOf(&in).Elem(), nil); err != nil {
+			c.bound = nil // a call may be asked about again
+			b, err := bindOnce[In](e.in, c)
+			if err != nil {
 				return false, err
 			}
-			return fn(recv.(E), ctx, c, in)
+			c.bound = b // for the handler, which runs next
+			return fn(recv.(E), ctx, c, b.value)
 		}
 	})
 }
@@ -288,14 +290,13 @@ func build[E, In any](verb Verb, pattern string, out reflect.Type, h func(E, con
 	e.in = inputOf(reflect.TypeFor[In](), pattern, e.params)
 	in := e.in
 	e.handle = func(ctx context.Context, recv any, c *Call) (*Reply, error) {
-		var value In
-		var unknown []string
-		if err := in.bind(c, reflect.ValueOf(&value).Elem(), &unknown); err != nil {
+		b, err := bindOnce[In](in, c)
+		if err != nil {
 			return nil, err
 		}
-		reply, err := h(recv.(E), ctx, c, value)
-		if err == nil && len(unknown) > 0 && reply != nil && !reply.NoContent {
-			c.Warn("Endpoint ignored these unrecognized parameters: [" + strings.Join(unknown, " ") + "]")
+		reply, err := h(recv.(E), ctx, c, b.value)
+		if err == nil && len(b.unknown) > 0 && reply != nil && !reply.NoContent {
+			c.Warn("Endpoint ignored these unrecognized parameters: [" + strings.Join(b.unknown, " ") + "]")
 		}
 		return reply, err
 	}
@@ -303,6 +304,23 @@ func build[E, In any](verb Verb, pattern string, out reflect.Type, h func(E, con
 		o.apply(&e)
 	}
 	return e
+}
+
+// bound is a call's input once it is bound, with the names that no field takes.
+type bound[In any] struct {
+	value   In
+	unknown []string
+}
+
+// bindOnce binds a call's input, unless [Exists] has left it there. It takes it
+// away: a handler that runs again finds nothing that it may have changed.
+func bindOnce[In any](in *input, c *Call) (*bound[In], error) {
+	if b, ok := c.bound.(*bound[In]); ok {
+		c.bound = nil
+		return b, nil
+	}
+	b := new(bound[In])
+	return b, in.bind(c, reflect.ValueOf(&b.value).Elem(), &b.unknown)
 }
 
 // Input describes the endpoint's parameters, for documentation.
