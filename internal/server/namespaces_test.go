@@ -48,3 +48,41 @@ func TestListenerOfANamespace(t *testing.T) {
 		}
 	}
 }
+
+// TestNamespacesOnEveryNode makes a namespace at one node and uses it at the
+// others at once, until it is deleted.
+func TestNamespacesOnEveryNode(t *testing.T) {
+	ns := newNodes(t, 3)
+	for i, made := range ns.all {
+		name := "team" + made.id
+		next, last := ns.all[(i+1)%3], ns.all[(i+2)%3]
+		made.must(http.StatusOK, ns.token, http.MethodPost, "sys/namespaces/"+name, nil)
+		next.must(http.StatusNoContent, ns.token, http.MethodPost, "sys/mounts/kv", map[string]any{"type": "kv"}, "X-Vault-Namespace", name)
+		last.must(http.StatusNoContent, ns.token, http.MethodPost, name+"/kv/x", map[string]any{"v": name})
+		for _, n := range ns.all {
+			for path, header := range map[string]string{"kv/x": name, name + "/kv/x": ""} {
+				a := n.must(http.StatusOK, ns.token, http.MethodGet, path, nil, "X-Vault-Namespace", header)
+				if a.data()["v"] != name {
+					t.Errorf("at %s by %s in %q: %v", n.id, path, header, a.data())
+				}
+			}
+		}
+		last.must(http.StatusNoContent, ns.token, http.MethodPut, "sys/policies/acl/p", map[string]any{"policy": `path "kv/*" { capabilities = ["read"] }`}, "X-Vault-Namespace", name)
+		a := next.must(http.StatusOK, ns.token, http.MethodPost, "auth/token/create", map[string]any{"policies": []string{"p"}}, "X-Vault-Namespace", name)
+		auth, _ := a.json()["auth"].(map[string]any)
+		text, _ := auth["client_token"].(string)
+		for _, n := range ns.all {
+			n.must(http.StatusOK, text, http.MethodGet, "kv/x", nil, "X-Vault-Namespace", name)
+			n.must(http.StatusForbidden, text, http.MethodGet, "sys/mounts", nil)
+			n.must(http.StatusOK, text, http.MethodGet, "auth/token/lookup-self", nil)
+		}
+		next.must(http.StatusOK, ns.token, http.MethodDelete, "sys/namespaces/"+name, nil)
+		for _, n := range ns.all {
+			eventually(t, name+" is gone at "+n.id, func() bool {
+				return n.do(ns.token, http.MethodGet, "sys/namespaces/"+name, nil).status == http.StatusNotFound
+			})
+			n.must(http.StatusForbidden, text, http.MethodGet, "kv/x", nil, "X-Vault-Namespace", "")
+			n.must(http.StatusNotFound, ns.token, http.MethodGet, "kv/x", nil, "X-Vault-Namespace", name)
+		}
+	}
+}

@@ -60,13 +60,29 @@ func (h *house) caller(ctx context.Context, c *route.Call) (policy.Holder, error
 	return holder, err
 }
 
-// valuesOf returns what the names in an engine's templates stand for.
+// valuesOf returns what the names in an engine's templates stand for. The entity
+// is of the engine's namespace or, like the tokens that act there, of one above.
 func (h *house) valuesOf(ctx context.Context, ns store.NamespaceID, entity string) (func(name string) (string, bool), error) {
-	p, err := h.identity.Admit(ctx, ns, entity)
+	above, err := h.namespaces.Ancestors(ctx, ns)
 	if err != nil {
 		return nil, err
 	}
-	return p.Identity().Value, nil
+	for _, at := range append([]store.NamespaceID{ns}, above...) {
+		_, err = h.identity.Principal(ctx, at, entity)
+		if errors.Is(err, store.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		p, err := h.identity.Admit(ctx, at, entity)
+		if err != nil {
+			return nil, err
+		}
+		return p.Identity().Value, nil
+	}
+	_, err = h.identity.Admit(ctx, ns, entity)
+	return nil, err
 }
 
 // entityPolicies returns what an entity adds to the policies of its tokens.
