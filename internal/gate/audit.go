@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"runtime"
 	"slices"
 
 	"github.com/cofferhq/coffer/internal/audit"
@@ -164,6 +165,13 @@ func (x *exchange) auditResponse(ctx context.Context, pending audit.Pending, rep
 	x.describeAnswer(reply)
 	r.Response = &x.records.response
 	p := x.g.Audit.Begin(&r)
+	if pending == (audit.Pending{}) {
+		// The request had an effect, and was recorded before it. One commit of
+		// the store ends the waiting of many such requests at once: let them
+		// record their answers too, so that one write has all. Reads come one
+		// by one and would only be delayed.
+		runtime.Gosched()
+	}
 	// The answer must not leave unrecorded because the client has hung up:
 	// what was done was done.
 	ctx = context.WithoutCancel(ctx)
