@@ -152,10 +152,15 @@ func (x *exchange) auditRequest(ctx context.Context) (audit.Pending, error) {
 	x.describe()
 	r := x.record(audit.TypeRequest, nil)
 	p := x.g.Audit.Begin(&r)
-	if !x.endpoint.Effect && !x.call.Create && x.req.WrapTTL <= 0 {
+	if !x.effect() {
 		return p, nil
 	}
 	return audit.Pending{}, p.Wait(ctx)
+}
+
+// effect reports whether the request changes something.
+func (x *exchange) effect() bool {
+	return x.endpoint.Effect || x.call.Create || x.req.WrapTTL > 0
 }
 
 // auditResponse writes the answer down, and waits for the request's record if

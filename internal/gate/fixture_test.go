@@ -186,6 +186,7 @@ func newHouse(t testing.TB) *house {
 		Engines: []engine.Type{{Name: "stub", New: func(engine.Host) (any, error) { return st, nil }, Routes: []route.Endpoint{
 			route.Read("read/{name}", (*stub).handle), route.Read("warn/{name}", (*stub).warn), route.List("read", (*stub).list),
 			route.Write("write/{name}", (*stub).handle, route.Exists((*stub).there), route.Doc{Summary: "Write a thing."}),
+			route.Write("compute/{name}", (*stub).handle, route.Pure(), route.Exists((*stub).there)),
 			route.Write("sudo/{name}", (*stub).handle, route.Sudo()), route.Write("public/{name}", (*stub).handle, route.Public()),
 			engine.Issue(route.VerbWrite, "issue/{name}", (*stub).issue),
 		}}},

@@ -143,6 +143,25 @@ func TestNothingIsDoneWithoutARecord(t *testing.T) {
 	})
 }
 
+// TestMakingSomethingIsAnEffect has an endpoint that computes, and makes what it
+// computes with if that is not there: then it is recorded before.
+func TestMakingSomethingIsAnEffect(t *testing.T) {
+	h := newHouse(t)
+	h.sink.fail(true)
+	for _, there := range []bool{true, false} {
+		h.stub.mu.Lock()
+		h.stub.exists = func(*route.Call) bool { return there }
+		h.stub.mu.Unlock()
+		before := h.stub.count()
+		if a := h.do(route.VerbWrite, "stub/compute/x", root, `{}`); !errors.Is(a.Err, fault.Unavailable) || a.Reply != nil {
+			t.Errorf("got %v, %v", a.Reply, a.Err)
+		}
+		if ran := h.stub.count() > before; ran != there {
+			t.Errorf("without a record, what is there: %t; the handler ran: %t", there, ran)
+		}
+	}
+}
+
 func TestAnAnswerThatIsNotRecordedDoesNotLeave(t *testing.T) {
 	h := newHouse(t)
 	h.stub.set(func(*route.Call) error { h.sink.fail(true); return nil })

@@ -139,7 +139,7 @@ func (x *exchange) conclude(a *Answer) {
 	switch {
 	case a.Err == ErrElsewhere: //nolint:errorlint // nobody wraps it
 		*a = Answer{Elsewhere: true}
-	case !x.standby && a.Err == nil && x.endpoint != nil && (x.endpoint.Effect || x.req.WrapTTL > 0):
+	case !x.standby && a.Err == nil && x.endpoint != nil && x.effect():
 		a.Index = x.g.Replica.Mark()
 	}
 }
