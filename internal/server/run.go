@@ -219,8 +219,9 @@ func proxied(l net.Listener, c config.ProxyProtocol) net.Listener {
 // proxyHeaderTime bounds the wait for a PROXY header.
 const proxyHeaderTime = 5 * time.Second
 
-// maxHeader bounds a request's headers, in bytes.
-const maxHeader = 32 << 10
+// maxHeader bounds a request's headers, in bytes. Parsing them costs more than
+// most requests, and it happens before anything is known of who asks.
+const maxHeader = 16 << 10
 
 // tlsConfig makes the encryption of a listener. The certificate is looked up for
 // every connection, so that a new one is used at once.
