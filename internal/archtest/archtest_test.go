@@ -37,6 +37,7 @@ func layers() [][]string {
 		{"internal/httpd"},
 		{"internal/server"},
 		{"internal/server/servertest", "internal/serve"},
+		{"internal/server/clustertest"},
 		{"cmd/", "e2e/"},
 	}
 }

@@ -65,7 +65,7 @@ func (s *Server) openPort() error {
 		_, number, _ = net.SplitHostPort(l.Addr().String()) // an address with a port
 	}
 	s.clusterPort = clusterport.New(clusterport.Config{
-		Listener: l, Identity: s.identity, Clock: s.clock, Log: s.levels.Logger("cluster"),
+		Listener: l, Identity: s.identity, Dial: s.dialNode, Clock: s.clock, Log: s.levels.Logger("cluster"),
 		Admit: func(p clusterport.Protocol, id, key string) error {
 			m := s.membership.Load()
 			if m == nil {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,6 +51,8 @@ type Options struct {
 	Methods []authn.Type
 	// Network reaches the other nodes of the cluster; nil if there are none.
 	Network Network
+	// DialNode connects to the cluster port at an address. Nil is TCP.
+	DialNode func(ctx context.Context, address string) (net.Conn, error)
 	// Listening, if not nil, is told the URLs of the listeners once the server
 	// answers there; a development server is then unsealed.
 	Listening func(urls []string)
@@ -85,6 +88,7 @@ type Server struct {
 	echoTook atomic.Int64                 // how long the last echo took, nanoseconds
 	// The cluster port; nil without cluster_addr, or if tests bring a network.
 	clusterPort *clusterport.Port
+	dialNode    func(ctx context.Context, address string) (net.Conn, error)
 	identity    *clusterport.Identity
 	membership  atomic.Pointer[membership.Service] // nil on storage in memory
 	draining    atomic.Bool                        // this node is about to stop
@@ -98,7 +102,7 @@ type Server struct {
 
 // New opens the storage and prepares a sealed server.
 func New(o Options) (*Server, error) {
-	s := &Server{config: o.Config, clock: o.Clock, levels: o.Log, log: o.Log.Logger(diag.RootLogger), out: o.Out, engines: o.Engines, methods: o.Methods, inFlight: &httpd.InFlight{}, network: o.Network, listening: o.Listening, initialised: o.Initialised}
+	s := &Server{config: o.Config, clock: o.Clock, levels: o.Log, log: o.Log.Logger(diag.RootLogger), out: o.Out, engines: o.Engines, methods: o.Methods, inFlight: &httpd.InFlight{}, network: o.Network, dialNode: o.DialNode, listening: o.Listening, initialised: o.Initialised}
 	if s.clock == nil {
 		s.clock = clock.System{}
 	}

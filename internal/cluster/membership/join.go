@@ -141,9 +141,30 @@ func (s *Service) takeChallenge(ctx context.Context, t Target) (*challenge, erro
 	return &c, err
 }
 
-// enrol answers a challenge of the first target that gives one, and takes over
-// what comes back.
+// enrolTime bounds how long a node that holds the keys goes on trying.
+const enrolTime = 15 * time.Second
+
+// enrol answers a challenge, and takes over what comes back. A cluster that is
+// electing a leader, or about to issue its first certificate, is asked again.
 func (s *Service) enrol(ctx context.Context, j *joining, open Open) error {
+	late := s.Clock.After(enrolTime)
+	for {
+		err := s.enrolOnce(ctx, j, open)
+		if err == nil || !errors.Is(err, fault.Unavailable) {
+			return err
+		}
+		select {
+		case <-s.Clock.After(interval):
+		case <-late:
+			return err
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// enrolOnce asks each target once.
+func (s *Service) enrolOnce(ctx context.Context, j *joining, open Open) error {
 	targets, err := s.targets(ctx, j.ways)
 	if err != nil {
 		return err

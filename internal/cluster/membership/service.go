@@ -177,7 +177,7 @@ func (s *Service) Run(ctx context.Context, p *port.Port) error {
 		}
 		select {
 		case <-s.Replica.Changed():
-		case <-s.Clock.After(interval):
+		case <-s.Clock.After(s.pause()):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -185,6 +185,17 @@ func (s *Service) Run(ctx context.Context, p *port.Port) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// sealedInterval is how often a leader looks that cannot do anything yet.
+const sealedInterval = 50 * time.Millisecond
+
+// pause is how long to wait for the next step.
+func (s *Service) pause() time.Duration {
+	if s.Replica.Leads() && s.Barrier() == nil {
+		return sealedInterval
+	}
+	return interval
 }
 
 // step does what is to be done now.

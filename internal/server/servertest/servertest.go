@@ -43,6 +43,8 @@ type Options struct {
 	// Engines and Methods can be mounted besides the built-in ones.
 	Engines []engine.Type
 	Methods []authn.Type
+	// DialNode connects to the cluster ports of other nodes. Nil is TCP.
+	DialNode func(ctx context.Context, address string) (net.Conn, error)
 	// Change may alter the configuration.
 	Change func(*config.Config)
 }
@@ -85,7 +87,7 @@ func New(t testing.TB, o Options) *Server {
 		o.Change(c)
 	}
 	addr := make(chan string, 1)
-	srv, err := server.New(server.Options{Config: c, Clock: o.Clock, Out: io.Discard, Engines: o.Engines, Methods: o.Methods,
+	srv, err := server.New(server.Options{Config: c, Clock: o.Clock, Out: io.Discard, Engines: o.Engines, Methods: o.Methods, DialNode: o.DialNode,
 		Log:       diag.NewLevels(slog.NewTextHandler(s.Log, &slog.HandlerOptions{Level: diag.LevelTrace}), slog.LevelDebug),
 		Listening: func(urls []string) { addr <- urls[0] },
 	})
