@@ -186,7 +186,7 @@ func TestEnginesAndMethodsKnowOnlyTheirContract(t *testing.T) {
 // everything that serves them.
 func TestHTTPStaysAtTheEdge(t *testing.T) {
 	edge := []string{
-		"api", "internal/httpd", "internal/server", "internal/server/servertest", "internal/cli",
+		"api", "internal/httpd", "internal/server", "internal/server/servertest", "internal/server/clustertest", "internal/cli",
 		"internal/backup",             // a client of object stores
 		"internal/engine/pki/acme",    // a client of those who answer challenges; its problems carry a status
 		"internal/k8stest",            // a server for tests

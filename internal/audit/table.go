@@ -105,8 +105,12 @@ func (b *Broker) follow(ctx context.Context, c store.Commit) {
 	// The load's context may be over; a view must follow all the same.
 	if err := b.rebuildLocked(context.WithoutCancel(ctx)); err != nil {
 		// Which devices are enabled is not known: nothing passes until the
-		// next change that can be followed.
-		b.view.Store(nil)
+		// next change that can be followed. A whole state that cannot be read
+		// serves nobody anyway; the answer to who has forced it in is recorded
+		// where his request was.
+		if !c.Reset {
+			b.view.Store(nil)
+		}
 		b.cfg.Log.Error("following the audit table", "error", err)
 	}
 }
