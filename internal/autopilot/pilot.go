@@ -65,6 +65,33 @@ func (p *Pilot) MayVote(id string) bool {
 	return r != nil && r.decision.Voters[id]
 }
 
+// Summary tells by the last look whether every node is healthy and how many
+// voters may fail; ok is false if there was no look yet.
+func (p *Pilot) Summary() (healthy bool, tolerance int, ok bool) {
+	r := p.last.Load()
+	if r == nil {
+		return false, 0, false
+	}
+	healthy, tolerance = r.view.summary()
+	return healthy, tolerance, true
+}
+
+func (v *View) summary() (healthy bool, tolerance int) {
+	voters, able := 0, 0
+	healthy = true
+	for i := range v.Servers {
+		s := &v.Servers[i]
+		healthy = healthy && s.Healthy
+		if s.Voter {
+			voters++
+			if s.Healthy {
+				able++
+			}
+		}
+	}
+	return healthy, max(0, able-(voters/2+1))
+}
+
 // judge sets how each node is and since when.
 func (p *Pilot) judge(v *View) {
 	p.mu.Lock()

@@ -142,22 +142,16 @@ func (p *Pilot) readState(context.Context, *route.Call, none) (*state, error) {
 	if r == nil {
 		return nil, fault.New(fault.Unavailable, "this node leads since a moment ago and has not looked at the others yet; try again")
 	}
-	s := &state{Healthy: true, Servers: map[string]server{}, Voters: []string{}}
-	voters, healthy, spares := 0, 0, 0
+	s := &state{Servers: map[string]server{}, Voters: []string{}}
+	spares := 0
 	for i := range r.view.Servers {
 		n := &r.view.Servers[i]
 		s.add(&r.view, n)
-		s.Healthy = s.Healthy && n.Healthy
-		switch {
-		case n.Voter && n.Healthy:
-			voters, healthy = voters+1, healthy+1
-		case n.Voter:
-			voters++
-		case n.Healthy && n.Zone != "":
+		if !n.Voter && n.Healthy && n.Zone != "" {
 			spares++
 		}
 	}
-	s.FailureTolerance = max(0, healthy-(voters/2+1))
+	s.Healthy, s.FailureTolerance = r.view.summary()
 	s.OptimisticFailureTolerance = s.FailureTolerance + spares
 	slices.Sort(s.Voters)
 	slices.Sort(s.NonVoters)

@@ -219,10 +219,13 @@ func TestFollower(t *testing.T) {
 func TestRoster(t *testing.T) {
 	c := clock.NewFake(time.Unix(1_800_000_000, 0))
 	r := cluster.NewRoster(c)
-	r.Heard(cluster.Info{ID: "b", Hostname: "hb", Time: c.Now().Add(-2 * time.Second), EchoTook: 3 * time.Millisecond, Zone: "z1"})
-	r.Heard(cluster.Info{ID: "c", Hostname: "hc", Time: c.Now(), Sealed: true})
-	r.Heard(cluster.Info{ID: "gone"})
+	r.Heard(cluster.Info{ID: "b", Hostname: "hb", Time: c.Now().Add(-2 * time.Second), EchoTook: 3 * time.Millisecond, Zone: "z1", Applied: 5}, 9)
+	r.Heard(cluster.Info{ID: "c", Hostname: "hc", Time: c.Now(), Sealed: true}, 0)
+	r.Heard(cluster.Info{ID: "gone"}, 0)
 	r.Keep(func(id string) bool { return id != "gone" })
+	if e, ok := r.Of("b"); !ok || e.Behind != 4 {
+		t.Errorf("b is %d entries behind, want 4", e.Behind)
+	}
 	tab := (&node{Status: cluster.Status{Initialized: true}, roster: r}).start(t, true)
 	_, got, err := call(t, tab, route.VerbRead, "ha-status", "", route.Redact{})
 	if err != nil {

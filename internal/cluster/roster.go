@@ -39,6 +39,9 @@ type Echo struct {
 	Info
 	At   time.Time
 	Skew time.Duration // the node's clock against the leader's; positive is ahead
+	// Behind is how many log entries the node had not applied that the leader
+	// had.
+	Behind uint64
 }
 
 // Roster is what the leader has heard from the other nodes. A nil Roster is
@@ -52,12 +55,16 @@ type Roster struct {
 // NewRoster returns an empty roster.
 func NewRoster(c clock.Clock) *Roster { return &Roster{clock: c, heard: map[string]Echo{}} }
 
-// Heard notes what a node has told.
-func (r *Roster) Heard(i Info) {
+// Heard notes what a node has told; applied is how far the leader is.
+func (r *Roster) Heard(i Info, applied uint64) {
 	now := r.clock.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.heard[i.ID] = Echo{Info: i, At: now, Skew: i.Time.Sub(now)}
+	e := Echo{Info: i, At: now, Skew: i.Time.Sub(now)}
+	if applied > i.Applied {
+		e.Behind = applied - i.Applied
+	}
+	r.heard[i.ID] = e
 }
 
 // Keep forgets every node but those of which member is true.

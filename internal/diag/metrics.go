@@ -28,12 +28,21 @@ type Gauge struct {
 	Read func() (float64, bool)
 }
 
+// Family is a number for each of a few things, told apart by a label.
+type Family struct {
+	Name, Help, Label string
+	// Read returns the numbers by the label's value. It must be cheap.
+	Read func() map[string]float64
+}
+
 // MetricsConfig is what [Metrics] are made of.
 type MetricsConfig struct {
 	// Prefix begins the names of gauges, "vault" if it is "": dashboards made
 	// for Vault know them by that.
 	Prefix string
 	Gauges []Gauge
+	// Families are gauges with a label.
+	Families []Family
 }
 
 // Metrics are this node's. A nil *Metrics counts nothing.
@@ -76,6 +85,9 @@ func NewMetrics(c MetricsConfig) (*Metrics, error) {
 	all := []prometheus.Collector{m.requests, m.handled, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})}
 	for _, g := range append(runtimeGauges(), c.Gauges...) {
 		all = append(all, gauge{prometheus.NewDesc(m.name(prefix+"."+g.Name), g.Help, nil, nil), g.Read})
+	}
+	for _, f := range c.Families {
+		all = append(all, family{prometheus.NewDesc(m.name(prefix+"."+f.Name), f.Help, []string{f.Label}, nil), f.Read})
 	}
 	for _, collector := range all {
 		if err := m.registry.Register(collector); err != nil {
@@ -141,6 +153,20 @@ func (g gauge) Describe(ch chan<- *prometheus.Desc) { ch <- g.desc }
 func (g gauge) Collect(ch chan<- prometheus.Metric) {
 	if v, ok := g.read(); ok {
 		ch <- prometheus.MustNewConstMetric(g.desc, prometheus.GaugeValue, v)
+	}
+}
+
+// family collects a [Family].
+type family struct {
+	desc *prometheus.Desc
+	read func() map[string]float64
+}
+
+func (f family) Describe(ch chan<- *prometheus.Desc) { ch <- f.desc }
+
+func (f family) Collect(ch chan<- prometheus.Metric) {
+	for label, v := range f.read() {
+		ch <- prometheus.MustNewConstMetric(f.desc, prometheus.GaugeValue, v, label)
 	}
 }
 

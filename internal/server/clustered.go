@@ -192,7 +192,7 @@ func (s *Server) peerServer() *http.Server {
 		Listener: inner,
 		Confirm:  func(ctx context.Context) (store.Index, error) { return s.raft.Confirm(ctx) },
 		Heard: func(i cluster.Info) cluster.Info {
-			s.roster.Heard(i)
+			s.roster.Heard(i, s.raft.Stats().Applied)
 			return s.self()
 		},
 	}, s.log)

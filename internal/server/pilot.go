@@ -81,6 +81,8 @@ func (h *house) serverOf(m raft.Member, willing bool) autopilot.Server {
 		if !ok {
 			return out
 		}
+		// What it was behind then, it is taken to be behind now.
+		e.Applied = max(i.Applied, e.Behind) - e.Behind
 		i, out.Heard = e.Info, e.At
 	}
 	out.Name, out.Version, out.UpgradeVersion, out.Zone = i.Hostname, i.Version, i.UpgradeVersion, i.Zone

@@ -255,6 +255,12 @@ func TestNodesTellOfEachOther(t *testing.T) {
 		if err := json.Unmarshal(a.body, &list); err != nil {
 			t.Fatal(err)
 		}
+		metrics := string(leader.must(http.StatusOK, ns.token, http.MethodGet, "sys/metrics?format=prometheus", nil).body)
+		for _, want := range []string{`vault_raft_storage_follower_applied_index_delta{peer_id="` + f.id + `"}`, "vault_core_active 1", "vault_raft_leader_changes ", "vault_raft_commit_seconds "} {
+			if !strings.Contains(metrics, want) {
+				return false
+			}
+		}
 		return len(list.Nodes) == 3 && list.Nodes[0].Active && list.Nodes[0].API == "https://"+leader.id+":8200" && list.Nodes[1].Echo != ""
 	})
 }

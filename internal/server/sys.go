@@ -110,14 +110,14 @@ func (s *Server) newMetrics() (*diag.Metrics, error) {
 	}
 	gauges := []diag.Gauge{
 		{Name: "core.unsealed", Help: "1 while the server is unsealed.", Read: func() (float64, bool) { return truth(s.house.Load() != nil), true }},
-		{Name: "core.active", Help: "1 while this node leads.", Read: func() (float64, bool) { return truth(s.house.Load() != nil && s.ready() == nil), true }},
+		{Name: "core.active", Help: "1 while this node leads.", Read: func() (float64, bool) { return truth(s.house.Load() != nil && s.ready() == nil && s.leads()), true }},
 		{Name: "expire.queues", Help: "Mounts with leases or timers, and the tokens.", Read: whileUnsealed(func(h *house) float64 { q, _ := h.expiry.Queued(); return float64(q) })},
 		{Name: "expire.queues_busy", Help: "Queues that are being worked on.", Read: whileUnsealed(func(h *house) float64 { _, b := h.expiry.Queued(); return float64(b) })},
 		{Name: "expire.ended", Help: "Leases, tokens and timers that were seen to since unsealing.", Read: whileUnsealed(func(h *house) float64 { d, _ := h.expiry.Counts(); return float64(d) })},
 		{Name: "expire.failures", Help: "Attempts to end a lease that failed since unsealing.", Read: whileUnsealed(func(h *house) float64 { _, f := h.expiry.Counts(); return float64(f) })},
 	}
 	gauges = append(gauges, s.raftGauges()...)
-	m, err := diag.NewMetrics(diag.MetricsConfig{Prefix: cmp.Or(s.config.Telemetry.MetricsPrefix, "vault"), Gauges: gauges})
+	m, err := diag.NewMetrics(diag.MetricsConfig{Prefix: cmp.Or(s.config.Telemetry.MetricsPrefix, "vault"), Gauges: append(gauges, s.clusterGauges()...), Families: s.followerGauges()})
 	if err != nil {
 		return nil, fmt.Errorf("preparing metrics: %w", err)
 	}
