@@ -3,6 +3,7 @@ package ssh
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
@@ -73,8 +74,9 @@ func (r *roleRow) principals(ctx context.Context, who caller, certType uint32, a
 			return nil, fault.New(fault.Invalid, "the template of default_user speaks of an identity that the caller does not have")
 		}
 	}
+	defaults := wire.SplitList(fallback)
 	if len(list) == 0 {
-		list = wire.SplitList(fallback)
+		list = defaults
 	}
 	if len(list) == 0 {
 		if r.AllowEmptyPrincipals {
@@ -87,7 +89,7 @@ func (r *roleRow) principals(ctx context.Context, who caller, certType uint32, a
 		return nil, err
 	}
 	for _, p := range list {
-		if !listed(fallback, p) && !allows(p) {
+		if !slices.Contains(defaults, p) && !allows(p) {
 			return nil, errPrincipal
 		}
 	}

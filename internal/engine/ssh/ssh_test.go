@@ -100,6 +100,7 @@ func TestF7_Principals(t *testing.T) {
 		{name: "one that is allowed", role: in{"allowed_users": "a, b"}, asked: "b", want: []string{"b"}},
 		{name: "several", role: in{"allowed_users": "a,b", "default_user": "c"}, asked: "a,c", want: []string{"a", "c"}},
 		{name: "any", role: in{"allowed_users": "*"}, asked: "x,y", want: []string{"x", "y"}},
+		{name: "a default that looks like any", role: in{"default_user": "*"}, asked: "root", refused: true},
 		{name: "one that is not allowed", role: in{"allowed_users": "a"}, asked: "b", refused: true},
 		{name: "one of several that is not", role: in{"allowed_users": "a"}, asked: "a,root", refused: true},
 		{name: "another case", role: in{"allowed_users": "a"}, asked: "A", refused: true},

@@ -224,6 +224,40 @@ func (e *Engine) trimKey(ctx context.Context, _ *route.Call, in trimRequest) (*k
 	return e.show(ctx, in.Name)
 }
 
+type renameRequest struct {
+	Name    string `path:"name" doc:"Name of the key."`
+	NewName string `json:"new_name" doc:"Its new name."`
+}
+
+// renameKey moves the one row that has the name; versions hang on the key's id.
+func (e *Engine) renameKey(ctx context.Context, _ *route.Call, in renameRequest) (*keyAnswer, error) {
+	if err := engine.CheckName(in.NewName); err != nil {
+		return nil, err
+	}
+	err := e.update(ctx, func(tx store.Txn) error {
+		row, err := e.row(tx, in.Name)
+		if err != nil {
+			return err
+		}
+		if exists, err := store.Exists(tx, e.keyKey(in.NewName)); err != nil {
+			return err
+		} else if exists {
+			return fault.New(fault.Invalid, "another key has the new name")
+		}
+		if err := e.host.Timers.Cancel(tx, timerRotate+in.Name); err != nil {
+			return err
+		}
+		if err := tx.Delete(e.keyKey(in.Name)); err != nil {
+			return err
+		}
+		return e.save(tx, in.NewName, &row)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return e.show(ctx, in.NewName)
+}
+
 func (e *Engine) deleteKey(ctx context.Context, _ *route.Call, in nameRequest) (route.None, error) {
 	return route.None{}, e.update(ctx, func(tx store.Txn) error {
 		row, err := e.row(tx, in.Name)

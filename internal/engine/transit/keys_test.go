@@ -245,6 +245,28 @@ func TestDeletedKeysAreGone(t *testing.T) {
 	m.Fails(fault.Invalid, route.VerbWrite, "decrypt/k", in{"ciphertext": c})
 }
 
+func TestRenamedKeys(t *testing.T) {
+	m := mounted(t)
+	m.Write("keys/old", in{"auto_rotate_period": "1h"})
+	m.Write("keys/taken", nil)
+	c := encrypt(t, m, "old", "one")
+	m.Fails(fault.Invalid, route.VerbWrite, "keys/old/rename", in{"new_name": "taken"})
+	m.Fails(fault.Invalid, route.VerbWrite, "keys/old/rename", in{"new_name": "old"})
+	m.Fails(fault.Invalid, route.VerbWrite, "keys/old/rename", in{"new_name": "a b"})
+	m.Fails(fault.Invalid, route.VerbWrite, "keys/none/rename", in{"new_name": "new"})
+	m.Write("keys/old/rename", in{"new_name": "new"})
+	if got := text(t, m.Write("decrypt/new", in{"ciphertext": c}), "plaintext"); got != b64("one") {
+		t.Errorf("decrypted to %s", got)
+	}
+	m.Fails(fault.NotFound, route.VerbRead, "keys/old", nil)
+	m.Fails(fault.Invalid, route.VerbWrite, "decrypt/old", in{"ciphertext": c})
+	m.Advance(time.Hour)
+	if latest := m.Read("keys/new").Map(t)["latest_version"]; latest != 2.0 {
+		t.Errorf("the renamed key is at version %v, want it rotated", latest)
+	}
+	m.Write("keys/old", nil) // the name is free
+}
+
 func TestCacheFollowsTheRows(t *testing.T) {
 	m := mounted(t)
 	m.Write("cache-config", in{"size": 10})

@@ -24,6 +24,7 @@ func routes() []route.Endpoint {
 		route.Delete("keys/{name}", (*Engine).deleteKey, route.Doc{Summary: "Delete a key with all its versions for ever.", Description: "Its deletion_allowed must be set."}),
 		route.Write("keys/{name}/config", (*Engine).configureKey, route.Doc{Summary: "Change a key's settings."}),
 		route.Write("keys/{name}/rotate", (*Engine).rotateKey, route.Doc{Summary: "Make a new version of a key."}),
+		route.Write("keys/{name}/rename", (*Engine).renameKey, route.Doc{Summary: "Give a key another name.", Description: "Ciphertexts do not have the name and stay good."}),
 		route.Write("keys/{name}/trim", (*Engine).trimKey, route.Doc{Summary: "Delete old versions of a key for ever."}),
 		route.Delete("keys/{name}/soft-delete", (*Engine).softDelete, route.Doc{Summary: "Stop all use of a key; it can be restored."}),
 		route.Write("keys/{name}/soft-delete-restore", (*Engine).softRestore, route.Doc{Summary: "Let a key be used again that was softly deleted."}),

@@ -166,6 +166,8 @@ func TestPrehashedInput(t *testing.T) {
 		m.Fails(fault.Invalid, route.VerbWrite, "sign/rsa-2048", body)
 	}
 	m.Fails(fault.Invalid, route.VerbWrite, "sign/ecdsa-p256", in{"input": hashed, "hash_algorithm": "none", "prehashed": true, "signature_algorithm": "pkcs1v15"})
+	m.Fails(fault.Invalid, route.VerbWrite, "sign/ecdsa-p256", in{"input": "", "prehashed": true})
+	m.Fails(fault.Invalid, route.VerbWrite, "sign/rsa-2048", in{"input": "", "prehashed": true})
 	m.Write("keys/pq", in{"type": "ml-dsa-44"})
 	m.Fails(fault.Invalid, route.VerbWrite, "sign/pq", in{"input": hashed, "prehashed": true})
 }

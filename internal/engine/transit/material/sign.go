@@ -73,6 +73,9 @@ func (o Signing) digest(input []byte) ([]byte, error) {
 		return nil, errHashNone
 	}
 	if o.Prehashed {
+		if len(input) == 0 {
+			return nil, fault.New(fault.Invalid, "the input is empty, which is no hash")
+		}
 		return input, nil
 	}
 	h := o.Hash.New()
