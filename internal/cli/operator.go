@@ -41,6 +41,7 @@ func (a *App) operatorCommand() *command {
 			short:  "List the nodes of the cluster",
 			define: func(*flag.FlagSet) action { return runMembers },
 		},
+		operatorRaftCommand(),
 		a.hookCommand("diagnose", "Check a server's configuration before it starts", a.Diagnose),
 	}}
 }

@@ -138,3 +138,21 @@ func TestGenerateRoot(t *testing.T) {
 		t.Errorf("generate-otp: got %+v", got)
 	}
 }
+
+func TestRaft(t *testing.T) {
+	autopilot := "sys/storage/raft/autopilot/"
+	sh := newShell(t, answers{
+		"GET /v1/sys/storage/raft/configuration": data(`{"config":{"index":7,"servers":[{"address":"a:8201","leader":true,"node_id":"a","protocol_version":"3","voter":true},{"address":"b:8201","leader":false,"node_id":"b","protocol_version":"3","voter":false}]}}`),
+		"PUT /v1/sys/storage/raft/remove-peer":   "" + "\n---\n" + `403 {"errors":["permission denied"]}`,
+		"PUT /v1/sys/storage/raft/promote":       "",
+		"PUT /v1/sys/storage/raft/demote":        "",
+		"GET /v1/" + autopilot + "state":         data(`{"healthy":true,"failure_tolerance":1,"leader":"a","voters":["a"]}`),
+		"GET /v1/" + autopilot + "configuration": data(`{"cleanup_dead_servers":false,"min_quorum":0}`),
+		"PUT /v1/" + autopilot + "configuration": "",
+	})
+	sh.transcript(t, "raft",
+		"operator raft list-peers", "operator raft list-peers -format=json", "operator raft remove-peer b", "operator raft remove-peer b", "operator raft remove-peer",
+		"operator raft promote b", "operator raft demote b", "operator raft autopilot state", "operator raft autopilot get-config -field=min_quorum",
+		"operator raft autopilot set-config -cleanup-dead-servers=true -min-quorum=3 -dead-server-last-contact-threshold=10m", "operator raft autopilot set-config -disable-upgrade-migration=false -max-trailing-logs=0",
+	)
+}
