@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/http"
@@ -29,6 +30,7 @@ func (n *nobody) WriteHeader(status int)      { n.status = status }
 type workload struct {
 	name, method, path, body string
 	status                   int
+	token                    string // the root token if ""
 }
 
 // workloads prepares a server and returns what to ask of it, as root.
@@ -38,11 +40,13 @@ func workloads(s *servertest.Server) []workload {
 	s.Must(204, "POST", "kv1/app", secret)
 	s.Must(200, "POST", "secret/data/app", `{"data":`+secret+`}`)
 	list := []workload{
-		{"kv2-read", "GET", "secret/data/app", "", 200},
-		{"kv1-read", "GET", "kv1/app", "", 200},
-		{"lookup-self", "GET", "auth/token/lookup-self", "", 200},
-		{"kv2-write", "POST", "secret/data/app%d", `{"data":` + secret + `}`, 200},
-		{"token-create", "POST", "auth/token/create", `{"policies":["default"],"ttl":"24h"}`, 200},
+		{name: "kv2-read", method: "GET", path: "secret/data/app", status: 200},
+		{name: "kv1-read", method: "GET", path: "kv1/app", status: 200},
+		{name: "lookup-self", method: "GET", path: "auth/token/lookup-self", status: 200},
+		{name: "kv2-write", method: "POST", path: "secret/data/app%d", body: `{"data":` + secret + `}`, status: 200},
+		{name: "token-create", method: "POST", path: "auth/token/create", body: `{"policies":["default"],"ttl":"24h"}`, status: 200},
+		// What a stranger sends must not be worth sending: the body is not read.
+		{name: "refused", method: "POST", path: "secret/data/app", body: `{"data":{"a":"` + strings.Repeat("x", 1<<20) + `"}}`, status: 403, token: "cfs.nobody"},
 	}
 	for _, kind := range []string{"service", "batch"} {
 		at := "auth/" + kind
@@ -50,7 +54,7 @@ func workloads(s *servertest.Server) []workload {
 		s.Must(204, "POST", at+"/role/app", map[string]any{"token_policies": "default", "token_ttl": "1h", "token_type": kind})
 		role := s.Must(200, "GET", at+"/role/app/role-id", nil).Data()["role_id"]
 		secretID := s.Must(200, "POST", at+"/role/app/secret-id", "{}").Data()["secret_id"]
-		list = append(list, workload{"approle-login-" + kind, "POST", at + "/login", fmt.Sprintf(`{"role_id":%q,"secret_id":%q}`, role, secretID), 200})
+		list = append(list, workload{name: "approle-login-" + kind, method: "POST", path: at + "/login", body: fmt.Sprintf(`{"role_id":%q,"secret_id":%q}`, role, secretID), status: 200})
 	}
 	return list
 }
@@ -95,7 +99,7 @@ func (w workload) request(n int64) *http.Request {
 	}
 	r := &http.Request{
 		Method: w.method, URL: &url.URL{Path: "/v1/" + path}, RemoteAddr: "127.0.0.1:51234", Body: http.NoBody,
-		Header: http.Header{"X-Vault-Token": {servertest.RootToken}, "Content-Type": {"application/json"}, "User-Agent": {"bench"}},
+		Header: http.Header{"X-Vault-Token": {cmp.Or(w.token, servertest.RootToken)}, "Content-Type": {"application/json"}, "User-Agent": {"bench"}},
 	}
 	if w.body != "" {
 		r.Body, r.ContentLength = io.NopCloser(strings.NewReader(w.body)), int64(len(w.body))

@@ -37,11 +37,3 @@ func TestTextIsTheNumberInBase62(t *testing.T) {
 		}
 	}
 }
-
-func BenchmarkText(b *testing.B) {
-	in := bytes.Repeat([]byte{0xa7}, 32)
-	b.ReportAllocs()
-	for b.Loop() {
-		token.Base62(in, 43)
-	}
-}
