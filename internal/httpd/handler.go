@@ -104,7 +104,8 @@ func (l *Listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	whole := r.Body
-	if n := l.Config.Limits.RequestSize; n > 0 && r.Body != nil && r.Body != http.NoBody {
+	// A body that says it is short enough is: net/http reads no more of it.
+	if n := l.Config.Limits.RequestSize; n > 0 && r.Body != nil && r.Body != http.NoBody && (r.ContentLength < 0 || r.ContentLength > n) {
 		// net/http answers before a large body has arrived, but only if it
 		// finds its own reader in its request: the limit goes on a copy.
 		r = r.WithContext(r.Context())
