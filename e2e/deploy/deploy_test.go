@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"gopkg.in/yaml.v3"
 
@@ -173,6 +174,7 @@ var (
 // dashboard with those that a server on durable storage shows.
 func TestMetricsThatAreAskedForExist(t *testing.T) {
 	s := servertest.New(t, servertest.Options{Dir: t.TempDir()})
+	scheduled(t, s) // and with it the metrics of requests and of snapshots are there
 	text := string(s.Must(200, "GET", "sys/metrics?format=prometheus", nil).Body)
 	var have []string
 	for line := range strings.Lines(text) {
@@ -197,6 +199,48 @@ func TestMetricsThatAreAskedForExist(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// scheduled schedules snapshots and returns the first one.
+func scheduled(t *testing.T, s *servertest.Server) (file string) {
+	t.Helper()
+	dir := t.TempDir()
+	s.Must(204, "POST", "sys/storage/raft/snapshot-auto/config/daily", map[string]any{
+		"interval": "24h", "path_prefix": dir, "storage_type": "local", "local_max_space": 1 << 30,
+	})
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(20 * time.Second)
+	for {
+		status := s.Must(200, "GET", "sys/storage/raft/snapshot-auto/status/daily", nil).Data()
+		if url, _ := status["last_snapshot_url"].(string); url != "" {
+			return strings.TrimPrefix(url, "file://")
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("no snapshot was taken: %v", status)
+		}
+	}
+}
+
+// TestAScheduledSnapshotIsGood restores one.
+func TestAScheduledSnapshotIsGood(t *testing.T) {
+	s := servertest.New(t, servertest.Options{Dir: t.TempDir()})
+	s.Must(200, "POST", "secret/data/kept", map[string]any{"data": map[string]any{"a": "before"}})
+	snapshot, err := os.ReadFile(scheduled(t, s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Must(200, "POST", "secret/data/kept", map[string]any{"data": map[string]any{"a": "after"}})
+	if a := s.Do("POST", "sys/storage/raft/snapshot", servertest.RootToken, snapshot[:len(snapshot)-100]); a.Status/100 != 4 {
+		t.Fatalf("restoring a part of it: %s", a)
+	}
+	s.Must(204, "POST", "sys/storage/raft/snapshot", snapshot)
+	got := s.Must(200, "GET", "secret/data/kept", nil).Data()["data"]
+	if m, _ := got.(map[string]any); m["a"] != "before" {
+		t.Errorf("after restoring, the secret is %v", got)
 	}
 }
 

@@ -182,8 +182,8 @@ func TestS3InParts(t *testing.T) {
 		if s.noun.Failures() > 0 {
 			t.Fatalf("the snapshot failed: %s", s.status("far"))
 		}
-		_, ok := s.noun.LastGood()
-		return ok
+		at, _ := s.noun.LastGood()
+		return !at.IsZero()
 	})
 	if got := content(); len(got) != 1 || got[0] != big {
 		t.Errorf("the bucket has %d objects, and not what was sent", len(got))

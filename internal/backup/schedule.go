@@ -153,18 +153,18 @@ func (s *Schedules) wake() {
 	}
 }
 
-// LastGood returns when the last good snapshot of the schedule that has waited
-// longest for one ended; false if no schedule has had one.
-func (s *Schedules) LastGood() (time.Time, bool) {
+// LastGood returns when the last good snapshot ended, of the schedule that has
+// waited longest for one: the zero time if one has had none yet. It reports
+// false if there is no schedule.
+func (s *Schedules) LastGood() (oldest time.Time, scheduled bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var oldest time.Time
 	for _, o := range s.outcomes {
-		if oldest.IsZero() || o.Good.Before(oldest) {
-			oldest = o.Good
+		if !scheduled || o.Good.Before(oldest) {
+			oldest, scheduled = o.Good, true
 		}
 	}
-	return oldest, !oldest.IsZero()
+	return oldest, scheduled
 }
 
 // Failures returns the most attempts in a row that have failed for any

@@ -230,7 +230,7 @@ func TestANewLeaderGoesOn(t *testing.T) {
 	s.mustWrite("hourly", fmt.Sprintf(`{"interval":"1h","retain":9,"path_prefix":%q,"storage_type":"local","local_max_space":100000}`, dir))
 	stop := s.lead(s.noun)
 	s.eventually("the first is taken", func() bool { return len(names(t, dir)) == 1 && s.noun.Failures() == 0 })
-	s.eventually("its outcome is noted", func() bool { _, ok := s.noun.LastGood(); return ok })
+	s.eventually("its outcome is noted", func() bool { at, _ := s.noun.LastGood(); return !at.IsZero() })
 	stop()
 	s.clock.Advance(30 * time.Minute)
 	other := s.open()
@@ -252,7 +252,7 @@ func TestASnapshotThatWouldNotFitIsRefused(t *testing.T) {
 	s.text.Store(strings.Repeat("x", 600))
 	s.mustWrite("hourly", fmt.Sprintf(`{"interval":"1h","retain":9,"path_prefix":%q,"storage_type":"local","local_max_space":1000}`, dir))
 	s.lead(s.noun)
-	s.eventually("the first fits", func() bool { _, ok := s.noun.LastGood(); return ok && len(names(t, dir)) == 1 })
+	s.eventually("the first fits", func() bool { at, _ := s.noun.LastGood(); return !at.IsZero() && len(names(t, dir)) == 1 })
 	s.clock.Advance(time.Hour)
 	s.eventually("the second does not", func() bool { return s.noun.Failures() == 1 })
 	if got := s.status("hourly"); !strings.Contains(got, "local_max_space") {

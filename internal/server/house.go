@@ -11,6 +11,7 @@ import (
 	"github.com/cofferhq/coffer/internal/audit"
 	"github.com/cofferhq/coffer/internal/authn"
 	"github.com/cofferhq/coffer/internal/autopilot"
+	"github.com/cofferhq/coffer/internal/backup"
 	"github.com/cofferhq/coffer/internal/barrier"
 	"github.com/cofferhq/coffer/internal/expiry"
 	"github.com/cofferhq/coffer/internal/gate"
@@ -42,6 +43,7 @@ type house struct {
 	namespaces *namespace.Store
 	policies   *policy.Store
 	identity   *identity.Store
+	backups    *backup.Schedules // nil on storage that has no snapshots
 	tokens     *token.Store
 	leases     *lease.Store
 	mounts     *mount.Table
@@ -133,6 +135,9 @@ func (h *house) open(ctx context.Context) (err error) {
 	if err = h.openQuotas(ctx); err != nil {
 		return err
 	}
+	if err = h.openBackups(ctx); err != nil {
+		return err
+	}
 	if s.raft != nil {
 		h.pilot = autopilot.New(b, s.clock)
 	}
@@ -178,7 +183,7 @@ func (h *house) close() {
 			h.stop()
 		}
 		h.tasks.Wait()
-		for _, noun := range []interface{ Close() }{closer(h.mounts != nil, h.mounts), closer(h.tokens != nil, h.tokens), closer(h.identity != nil, h.identity), closer(h.policies != nil, h.policies), closer(h.settings != nil, h.settings), closer(h.quotas != nil, h.quotas), closer(h.namespaces != nil, h.namespaces)} {
+		for _, noun := range []interface{ Close() }{closer(h.mounts != nil, h.mounts), closer(h.tokens != nil, h.tokens), closer(h.identity != nil, h.identity), closer(h.policies != nil, h.policies), closer(h.settings != nil, h.settings), closer(h.quotas != nil, h.quotas), closer(h.namespaces != nil, h.namespaces), closer(h.backups != nil, h.backups)} {
 			if noun != nil {
 				noun.Close()
 			}

@@ -26,6 +26,9 @@ func (h *house) leading() []task {
 		{"mounts", h.mounts.Resume},
 		{"namespaces", h.namespaces.Run},
 	}
+	if h.backups != nil {
+		tasks = append(tasks, task{"snapshots", h.backups.Run})
+	}
 	if h.pilot != nil {
 		tasks = append(tasks, task{"autopilot", h.fly})
 	}

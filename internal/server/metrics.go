@@ -3,6 +3,7 @@ package server
 import (
 	"time"
 
+	"github.com/cofferhq/coffer/internal/backup"
 	"github.com/cofferhq/coffer/internal/diag"
 	"github.com/cofferhq/coffer/internal/store/raft"
 )
@@ -23,7 +24,23 @@ func (s *Server) raftGauges() []diag.Gauge {
 		}
 		return n
 	}
+	backups := func(read func(*backup.Schedules) (float64, bool)) func() (float64, bool) {
+		return func() (float64, bool) {
+			if h := s.house.Load(); h != nil && h.backups != nil {
+				return read(h.backups)
+			}
+			return 0, false
+		}
+	}
 	return []diag.Gauge{
+		{
+			Name: "autosnapshots.last_success_time", Help: "When the last good snapshot ended, in seconds since 1970, of the schedule that has waited longest for one; 0 if one has had none.",
+			Read: backups(func(b *backup.Schedules) (float64, bool) { t, any := b.LastGood(); return since(t), any }),
+		},
+		{
+			Name: "autosnapshots.failures", Help: "Attempts in a row that have failed, of the schedule with the most.",
+			Read: backups(func(b *backup.Schedules) (float64, bool) { return float64(b.Failures()), true }),
+		},
 		stat("applied_index", "Last log entry applied.", func(st raft.Stats) float64 { return float64(st.Applied) }),
 		stat("state_bytes", "Size of the applied state on disk.", func(st raft.Stats) float64 { return float64(st.StateBytes) }),
 		stat("log_bytes", "Size of the log on disk.", func(st raft.Stats) float64 { return float64(st.LogBytes) }),
@@ -45,4 +62,9 @@ func (s *Server) raftGauges() []diag.Gauge {
 }
 
 // since is a moment as Prometheus wants it, in seconds since 1970.
-func since(t time.Time) float64 { return float64(t.UnixNano()) / float64(time.Second) }
+func since(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixNano()) / float64(time.Second)
+}

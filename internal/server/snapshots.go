@@ -3,7 +3,10 @@ package server
 import (
 	"context"
 	"io"
+	"net/http"
+	"os"
 
+	"github.com/cofferhq/coffer/internal/backup"
 	"github.com/cofferhq/coffer/internal/seal"
 	"github.com/cofferhq/coffer/internal/snapshot"
 	"github.com/cofferhq/coffer/internal/store"
@@ -47,6 +50,19 @@ func (s *Server) newSnapshots() *snapshot.Service {
 		},
 		Restored: func(context.Context, bool) { s.cluster.Store(nil) },
 	})
+}
+
+// openBackups opens the noun of scheduled snapshots, on storage that has them.
+func (h *house) openBackups(ctx context.Context) (err error) {
+	s := h.s
+	if s.raft == nil {
+		return nil
+	}
+	h.backups, err = backup.New(ctx, backup.Config{
+		Store: h.barrier, Clock: s.clock, Log: h.log, Scratch: s.config.Storage.Raft.Path, Save: s.newSnapshots().Save,
+		Client: &http.Client{Transport: http.DefaultTransport}, Getenv: os.Getenv,
+	})
+	return err
 }
 
 // copyState takes a copy of the state for a snapshot.

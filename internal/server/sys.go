@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cofferhq/coffer/internal/autopilot"
+	"github.com/cofferhq/coffer/internal/backup"
 	"github.com/cofferhq/coffer/internal/catalog"
 	"github.com/cofferhq/coffer/internal/cluster"
 	"github.com/cofferhq/coffer/internal/cluster/membership"
@@ -38,7 +39,7 @@ func (h *house) system(wrapping *wrap.Store, locks *lockout.Store) []route.Endpo
 	s := h.s
 	var members []route.Endpoint
 	if m := s.membership.Load(); m != nil {
-		members = slices.Concat(route.Bind(m, membership.Always()), route.Bind(m, membership.Routes()), route.Bind(s.newSnapshots(), snapshot.Routes()))
+		members = slices.Concat(route.Bind(m, membership.Always()), route.Bind(m, membership.Routes()), route.Bind(s.newSnapshots(), snapshot.Routes()), route.Bind(h.backups, backup.Routes))
 	}
 	if h.pilot != nil {
 		members = append(members, route.Bind(h.pilot, autopilot.Routes)...)
