@@ -154,3 +154,30 @@ func TestLockoutIsANamespacesOwn(t *testing.T) {
 		t.Errorf("its own namespace shows %s", a)
 	}
 }
+
+// TestQuotasBindNamespaces: a limit on one namespace leaves the one beside alone,
+// and one that is handed down binds what is below.
+func TestQuotasBindNamespaces(t *testing.T) {
+	w := newTenants(t, servertest.Options{})
+	w.in("", http.StatusNoContent, http.MethodPost, "sys/quotas/rate-limit/a", map[string]any{"rate": 3, "interval": "1h", "path": "a/", "inheritable": true})
+	refused := map[string]bool{}
+	for _, ns := range []string{"b", "a/c", ""} {
+		for range 5 {
+			a := w.as(w.admins["a"], ns, http.MethodGet, "auth/token/lookup-self", nil)
+			refused[ns] = refused[ns] || a.Status == http.StatusTooManyRequests
+		}
+	}
+	if refused["b"] || !refused["a/c"] || refused[""] {
+		t.Errorf("refused: %v", refused)
+	}
+	w.in("", http.StatusNoContent, http.MethodDelete, "sys/quotas/rate-limit/a", nil)
+	w.in("b", http.StatusNoContent, http.MethodPost, "sys/quotas/lease-count/few", map[string]any{"max_leases": 4})
+	var last servertest.Answer
+	for range 4 {
+		last = w.as(servertest.RootToken, "b", http.MethodGet, "fault/creds/x?ttl=1h", nil)
+	}
+	if last.Status != http.StatusTooManyRequests {
+		t.Errorf("the fourth lease beside two tokens: %s", last)
+	}
+	w.lease("a/c", servertest.RootToken)
+}

@@ -85,6 +85,11 @@ func (h *house) valuesOf(ctx context.Context, ns store.NamespaceID, entity strin
 	return nil, err
 }
 
+// entityOf returns the entity of an alias at a mount, or what makes it.
+func (h *house) entityOf(ctx context.Context, m route.Mount, alias string) (string, func(store.Txn) (string, error), error) {
+	return h.identity.ForLogin(ctx, identity.Login{NS: m.Namespace, Accessor: m.Accessor, Name: alias})
+}
+
 // entityPolicies returns what an entity adds to the policies of its tokens.
 func (h *house) entityPolicies(ctx context.Context, ns store.NamespaceID, entity string) ([]string, error) {
 	p, err := h.identity.Principal(ctx, ns, entity)

@@ -45,7 +45,11 @@ func (s *Store) createFrom(ctx context.Context, c *route.Call, in createRequest,
 	if err != nil {
 		return nil, err
 	}
-	entry, text, err := s.Create(ctx, e, in.ID, nil)
+	also, err := s.tie(ctx, c, &e, in.EntityAlias)
+	if err != nil {
+		return nil, err
+	}
+	entry, text, err := s.Create(ctx, e, in.ID, also)
 	if err != nil {
 		return nil, err
 	}
@@ -54,6 +58,22 @@ func (s *Store) createFrom(ctx context.Context, c *route.Call, in createRequest,
 		return nil, err
 	}
 	return &route.Reply{Auth: auth}, nil
+}
+
+// tie gives a new token the entity of an alias at this mount, which is made if
+// there is none.
+func (s *Store) tie(ctx context.Context, c *route.Call, e *Entry, alias string) (also func(store.Txn, *Entry) error, err error) {
+	if alias == "" || s.Entity == nil {
+		return nil, nil
+	}
+	var write func(store.Txn) (string, error)
+	if e.EntityID, write, err = s.Entity(ctx, c.Mount, strings.ToLower(alias)); err != nil || write == nil {
+		return nil, err
+	}
+	return func(tx store.Txn, e *Entry) (err error) {
+		e.EntityID, err = write(tx)
+		return err
+	}, nil
 }
 
 // parent is the caller's own record, read for its limits.
@@ -205,8 +225,8 @@ func (b *builder) lineage() error {
 			b.e.EntityID = b.parent.EntityID
 		}
 	}
-	if b.in.EntityAlias != "" {
-		return fault.New(fault.Invalid, "invalid 'entity_alias': no role with 'allowed_entity_aliases' was used")
+	if b.in.EntityAlias != "" && (b.role == nil || !b.role.allowsAlias(b.in.EntityAlias)) {
+		return fault.New(fault.Invalid, "invalid 'entity_alias': the token's role does not list it in 'allowed_entity_aliases'")
 	}
 	if b.role != nil {
 		b.e.Role = b.role.Name

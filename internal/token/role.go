@@ -274,3 +274,11 @@ func (r *Role) forbids(name string) bool {
 func matchesAny(patterns []string, name string) bool {
 	return slices.ContainsFunc(patterns, func(p string) bool { return wire.MatchGlob(p, name) })
 }
+
+// allowsAlias reports whether tokens of the role may be tied to an alias, in
+// whatever case it is written.
+func (r *Role) allowsAlias(alias string) bool {
+	return slices.ContainsFunc(r.AllowedEntityAliases, func(pattern string) bool {
+		return wire.MatchGlob(strings.ToLower(pattern), strings.ToLower(alias))
+	})
+}

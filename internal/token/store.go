@@ -65,6 +65,10 @@ type Config struct {
 	// EntityPolicies returns the policies that an entity adds to its tokens',
 	// sorted; none for an entity that is gone. It may be nil.
 	EntityPolicies func(ctx context.Context, ns store.NamespaceID, entity string) ([]string, error)
+	// Entity returns the entity of an alias at a mount, and what to write in the
+	// token's transaction if there is something to write; that returns the
+	// entity then. It may be nil.
+	Entity func(ctx context.Context, m route.Mount, alias string) (id string, write func(store.Txn) (string, error), err error)
 	// Renewing is asked before a token of an entity is renewed. It may refuse,
 	// or return what to write in the renewal's transaction. It may be nil.
 	Renewing func(ctx context.Context, c *route.Call, e *Entry) (func(store.Txn) error, error)
