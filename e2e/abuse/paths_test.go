@@ -118,6 +118,11 @@ func TestA1_NamesHaveOneSpelling(t *testing.T) {
 	resources := map[string]named{
 		"user":            {"auth/userpass/users/", map[string]any{"password": "first-password"}, http.MethodPost},
 		"approle":         {"auth/approle/role/", map[string]any{"token_policies": "x"}, http.MethodPost},
+		"jwt role":        {"auth/jwt/role/", map[string]any{"role_type": "jwt", "user_claim": "sub", "bound_audiences": "x"}, http.MethodPost},
+		"kubernetes role": {"auth/kubernetes/role/", map[string]any{"bound_service_account_names": "x", "bound_service_account_namespaces": "x"}, http.MethodPost},
+		"certificate":     {"auth/cert/certs/", map[string]any{"certificate": certificate(t)}, http.MethodPost},
+		"directory group": {"auth/ldap/groups/", map[string]any{"policies": "x"}, http.MethodPost},
+		"directory user":  {"auth/ldap/users/", map[string]any{"policies": "x"}, http.MethodPost},
 		"token role":      {"auth/token/roles/", map[string]any{"allowed_policies": "x"}, http.MethodPost},
 		"policy":          {"sys/policies/acl/", map[string]any{"policy": `path "x" { capabilities = ["read"] }`}, http.MethodPost},
 		"old policy":      {"sys/policy/", map[string]any{"policy": `path "x" { capabilities = ["read"] }`}, http.MethodPost},

@@ -30,7 +30,9 @@ type world struct {
 }
 
 // mounts are the paths of a world's mounts whose endpoints the sweeps attack.
-var mounts = []string{"sys/", "auth/token/", "identity/", "cubbyhole/", "secret/", "kv1/", "database/", "pki/", "transit/", "ssh/", "totp/", "auth/userpass/", "auth/approle/"}
+var mounts = []string{"sys/", "auth/token/", "identity/", "cubbyhole/", "secret/", "kv1/", "database/", "pki/", "transit/", "ssh/", "totp/", "auth/userpass/", "auth/approle/",
+	"auth/jwt/", "auth/kubernetes/", "auth/cert/", "auth/ldap/",
+}
 
 // newWorld starts a server as an operator does: initialise, unseal, mount.
 func newWorld(t *testing.T, o servertest.Options) *world {
@@ -50,6 +52,7 @@ func newWorld(t *testing.T, o servertest.Options) *world {
 		"sys/mounts/secret": {"type": "kv", "options": map[string]string{"version": "2"}}, "sys/mounts/kv1": {"type": "kv"},
 		"sys/mounts/database": {"type": "database"}, "sys/mounts/pki": {"type": "pki"}, "sys/mounts/transit": {"type": "transit"}, "sys/mounts/ssh": {"type": "ssh"}, "sys/mounts/totp": {"type": "totp"}, "sys/mounts/fault": {"type": "fault"}, "sys/auth/fault": {"type": "fault"},
 		"sys/auth/userpass": {"type": "userpass"}, "sys/auth/approle": {"type": "approle"},
+		"sys/auth/jwt": {"type": "jwt"}, "sys/auth/kubernetes": {"type": "kubernetes"}, "sys/auth/cert": {"type": "cert"}, "sys/auth/ldap": {"type": "ldap"},
 	} {
 		w.Must(http.StatusNoContent, http.MethodPost, path, body)
 	}

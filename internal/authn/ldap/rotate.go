@@ -2,6 +2,7 @@ package ldap
 
 import (
 	"context"
+	"crypto/subtle"
 
 	"github.com/go-ldap/ldap/v3"
 
@@ -68,7 +69,7 @@ func (d *directory) setPassword(dn, password string) error {
 // away meanwhile changes nothing about that.
 func (m *method) settle(ctx context.Context, password string) error {
 	return m.change(context.WithoutCancel(ctx), func(c *config) {
-		if c.NextPassword == password {
+		if subtle.ConstantTimeCompare([]byte(c.NextPassword), []byte(password)) == 1 {
 			c.BindPassword, c.NextPassword = password, ""
 		}
 	})
