@@ -71,6 +71,7 @@ type constraintFields struct {
 	KeyUsage       []string `json:"key_usage" doc:"Key usages beside certificate and list signing."`
 	ExtKeyUsage    []string `json:"ext_key_usage" doc:"Extended key usages."`
 	ExtKeyUsageOID []string `json:"ext_key_usage_oids" doc:"Extended key usages as object identifiers."`
+	Policies       []string `json:"policy_identifiers" doc:"Certificate policies: object identifiers, or objects with oid, cps and notice."`
 	SignatureBits  int      `json:"signature_bits" doc:"Bits of the hash: 256, 384 or 512; 0 is what fits the key."`
 	UsePSS         bool     `json:"use_pss" doc:"Sign with RSA-PSS."`
 }
@@ -88,7 +89,7 @@ type keyFields struct {
 
 // fillCA makes a template that of a CA certificate.
 func (f *constraintFields) fillCA(t *x509.Certificate) error {
-	role := profile.Role{KeyUsage: f.KeyUsage, ExtKeyUsage: f.ExtKeyUsage, ExtKeyUsageOIDs: f.ExtKeyUsageOID}
+	role := profile.Role{KeyUsage: f.KeyUsage, ExtKeyUsage: f.ExtKeyUsage, ExtKeyUsageOIDs: f.ExtKeyUsageOID, Policies: f.Policies}
 	if err := role.FillUsage(t); err != nil {
 		return err
 	}
