@@ -33,6 +33,9 @@ type Request struct {
 	Query url.Values
 	// Body is sent as JSON unless Header says otherwise.
 	Body []byte
+	// Upload is sent instead of Body, as it comes and once: such a request is
+	// not repeated, and follows no redirect.
+	Upload io.Reader
 	// Header is added to the client's own.
 	Header http.Header
 	// Token replaces the client's token; Unauthenticated sends none.
@@ -128,7 +131,7 @@ func (c *Client) attempts(ctx context.Context, r *Request) (*http.Response, erro
 			return nil, err
 		}
 		res, err := c.once(ctx, r)
-		if attempt >= c.cfg.MaxRetries || !retryable(r, res, err) {
+		if r.Upload != nil || attempt >= c.cfg.MaxRetries || !retryable(r, res, err) {
 			return res, err
 		}
 		delay := backoff(attempt)
@@ -205,7 +208,7 @@ func (c *Client) once(ctx context.Context, r *Request) (*http.Response, error) {
 	at := &target
 	for hop := 0; ; hop++ {
 		res, err := c.send(ctx, r, at)
-		if err != nil || c.cfg.DisableRedirects || !redirects(res) {
+		if err != nil || c.cfg.DisableRedirects || r.Upload != nil || !redirects(res) {
 			return res, err
 		}
 		next, err := at.Parse(res.Header.Get("Location"))
@@ -233,7 +236,7 @@ func redirects(res *http.Response) bool {
 }
 
 func (c *Client) send(ctx context.Context, r *Request, to *url.URL) (*http.Response, error) {
-	var body io.Reader
+	body := r.Upload
 	if r.Body != nil {
 		body = bytes.NewReader(r.Body)
 	}

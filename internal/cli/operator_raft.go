@@ -19,6 +19,8 @@ func operatorRaftCommand() *command {
 		raftServerCommand("remove-peer", "Remove a node from the cluster", "Peer removed"),
 		raftServerCommand("promote", "Give a node a vote", "Node votes"),
 		raftServerCommand("demote", "Take a node's vote", "Node no longer votes"),
+		raftJoinCommand(),
+		raftSnapshotCommand(),
 		{name: "autopilot", short: "See how the nodes are, and say when they get a vote and when they go", subs: []*command{
 			{
 				name: "state", groups: connects | formats | selects,

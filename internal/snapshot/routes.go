@@ -16,8 +16,8 @@ func Routes() []route.Endpoint {
 	force := restore
 	force.Summary = "Restore a snapshot of another cluster or from before other unseal keys."
 	return []route.Endpoint{
-		route.Raw(route.VerbRead, "storage/raft/snapshot", (*Service).save, route.Sudo(), route.OnLeader(), route.Doc{Summary: "Take a snapshot of everything that is stored."}),
-		route.Write("storage/raft/snapshot", (*Service).restore, route.Sudo(), route.Streamed(), restore),
+		route.Raw(route.VerbRead, "storage/raft/snapshot", (*Service).save, route.OnLeader(), route.Doc{Summary: "Take a snapshot of everything that is stored."}),
+		route.Write("storage/raft/snapshot", (*Service).restore, route.Streamed(), restore),
 		route.Write("storage/raft/snapshot-force", (*Service).restoreForeign, route.Sudo(), route.Streamed(), force),
 	}
 }

@@ -28,9 +28,9 @@ func Routes() []route.Endpoint {
 		route.Write("storage/raft/bootstrap/challenge", (*Service).bootstrapChallenge, route.Public(), route.Doc{Summary: "Get a challenge for a node that wants to join."}),
 		route.Write("storage/raft/bootstrap/answer", (*Service).bootstrapAnswer, route.Public(), route.Doc{Summary: "Answer a challenge, and get the node's certificate."}),
 		route.Read("storage/raft/configuration", (*Service).configuration, route.OnLeader(), route.Doc{Summary: "List the members."}),
-		route.Write("storage/raft/remove-peer", (*Service).removePeer, route.Sudo(), route.Doc{Summary: "Remove a node from the cluster."}),
-		route.Write("storage/raft/promote", (*Service).promote, route.Sudo(), route.Doc{Summary: "Give a node a vote."}),
-		route.Write("storage/raft/demote", (*Service).demote, route.Sudo(), route.Doc{Summary: "Take a node's vote."}),
+		route.Write("storage/raft/remove-peer", (*Service).removePeer, route.Doc{Summary: "Remove a node from the cluster."}),
+		route.Write("storage/raft/promote", (*Service).promote, route.Doc{Summary: "Give a node a vote."}),
+		route.Write("storage/raft/demote", (*Service).demote, route.Doc{Summary: "Take a node's vote."}),
 	}
 }
 
