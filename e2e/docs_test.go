@@ -113,8 +113,11 @@ func runPage(t *testing.T, page string, blocks []block, environ map[string]strin
 	for name, value := range environ {
 		env = append(env, name+"="+value)
 	}
-	usual := strings.NewReplacer("/etc/coffer", dir+"/etc/coffer", "/var/lib/coffer", dir+"/var/lib/coffer", "/var/log/coffer", dir+"/var/log/coffer",
-		"127.0.0.1:8200", "127.0.0.1:"+freePort(t), "127.0.0.1:8201", "127.0.0.1:"+freePort(t))
+	replace := []string{"/etc/coffer", dir + "/etc/coffer", "/var/lib/coffer", dir + "/var/lib/coffer", "/var/log/coffer", dir + "/var/log/coffer"}
+	for _, usual := range []string{"8200", "8201", "8210", "8211", "8220", "8221"} {
+		replace = append(replace, "127.0.0.1:"+usual, "127.0.0.1:"+freePort(t))
+	}
+	usual := strings.NewReplacer(replace...)
 	var script strings.Builder
 	for _, b := range blocks {
 		fmt.Fprintf(&script, "echo '--- the block at %s:%d' >&2\n%s", strings.TrimPrefix(page, "../"), b.line, usual.Replace(b.commands))
