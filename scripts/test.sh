@@ -19,6 +19,7 @@ install_servers() {
 	compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || packages+=(postgresql)
 	/usr/bin/python3 -c 'import hvac' 2>/dev/null || packages+=(python3-hvac)
 	[[ -x /usr/sbin/slapd ]] || packages+=(slapd)
+	command -v npm >/dev/null || packages+=(nodejs npm)
 	command -v strace >/dev/null || packages+=(strace) # makes fsync fail
 	command -v curl >/dev/null || packages+=(curl)
 	command -v openssl >/dev/null || packages+=(openssl)
@@ -38,6 +39,8 @@ install_servers() {
 }
 
 install_servers
+# An OpenID Connect provider, in the versions of its lock file.
+[[ -d e2e/provider/node_modules ]] || npm ci --prefix e2e/provider --no-audit --no-fund --silent
 ./scripts/check.sh
 # A bound on time says nothing under the race detector, which is ten times slower.
 CGO_ENABLED=1 go test -race -timeout 15m -skip '^TestParseTimeIsBounded$' "${raced[@]}"

@@ -2,8 +2,13 @@ package jwt
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/oauth2"
@@ -36,9 +41,9 @@ func (m *method) beginDevice(ctx context.Context, t *trust, r *role, name, clien
 	if rp.provider.DeviceAuthURL == "" {
 		return authURLAnswer{}, fault.New(fault.Invalid, "the provider does not offer the device flow: use callback_mode=client")
 	}
-	d, err := rp.oauth.DeviceAuth(rp.client(ctx))
+	d, err := rp.authorizeDevice(ctx)
 	if err != nil {
-		return authURLAnswer{}, fault.New(fault.Upstream, "the provider refuses to begin the device flow")
+		return authURLAnswer{}, err
 	}
 	f := m.begin(name, clientNonce)
 	f.Device = d.DeviceCode
@@ -52,6 +57,37 @@ func (m *method) beginDevice(ctx context.Context, t *trust, r *role, name, clien
 		a.AuthURL = d.VerificationURI
 	}
 	return a, nil
+}
+
+// deviceAnswer is a device authorization response (RFC 8628, section 3.2).
+type deviceAnswer struct {
+	DeviceCode              string `json:"device_code"`
+	UserCode                string `json:"user_code"`
+	VerificationURI         string `json:"verification_uri"`
+	VerificationURIComplete string `json:"verification_uri_complete"`
+	Interval                int64  `json:"interval"`
+}
+
+// authorizeDevice asks the provider for the codes of a login. Coffer shows who it
+// is as at the token endpoint, which the library leaves out.
+func (rp *relying) authorizeDevice(ctx context.Context) (d deviceAnswer, err error) {
+	form := url.Values{"client_id": {rp.oauth.ClientID}, "scope": {strings.Join(rp.oauth.Scopes, " ")}}
+	header := map[string]string{"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
+	switch secret := rp.oauth.ClientSecret; {
+	case rp.oauth.Endpoint.AuthStyle == oauth2.AuthStyleInHeader:
+		pair := url.QueryEscape(rp.oauth.ClientID) + ":" + url.QueryEscape(secret)
+		header["Authorization"] = "Basic " + base64.StdEncoding.EncodeToString([]byte(pair))
+	case secret != "":
+		form.Set("client_secret", secret)
+	}
+	status, body, err := rp.issuer.client.Send(ctx, authn.Message{Method: "POST", URL: rp.provider.DeviceAuthURL, Header: header, Body: form.Encode()})
+	if err != nil {
+		return d, err
+	}
+	if status/100 != 2 || json.Unmarshal(body, &d) != nil || d.DeviceCode == "" || d.VerificationURI == "" {
+		return d, fault.Wrap(fault.Upstream, fmt.Errorf("status %d", status), "the provider refuses to begin the device flow")
+	}
+	return d, nil
 }
 
 // pending are the errors that say that the user is not done yet. Clients know

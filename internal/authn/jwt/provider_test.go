@@ -145,6 +145,10 @@ func (p *idp) exchange(t testing.TB, w http.ResponseWriter, r *http.Request) {
 func (p *idp) device(w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if id, secret, _ := r.BasicAuth(); id != clientID || secret != url.QueryEscape(clientSecret) {
+		answer(w, http.StatusUnauthorized, object{"error": "invalid_client"})
+		return
+	}
 	code := rand.Text()
 	p.devices[code] = false
 	answer(w, http.StatusOK, object{"device_code": code, "user_code": "ABCD", "verification_uri": p.URL + "/enter", "verification_uri_complete": p.URL + "/enter?c=ABCD", "expires_in": 600, "interval": 7})
