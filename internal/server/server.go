@@ -128,7 +128,8 @@ func (s *Server) openStore() (err error) {
 		s.store = mem.New()
 		return nil
 	}
-	rc := raft.Config{Path: c.Raft.Path, NodeID: c.Raft.NodeID, Logger: s.levels.Logger("storage"), Clock: s.clock, Multiplier: c.Raft.PerformanceMultiplier, Own: membership.Own()}
+	// Its clock measures the disk, whatever time it is elsewhere.
+	rc := raft.Config{Path: c.Raft.Path, NodeID: c.Raft.NodeID, Logger: s.levels.Logger("storage"), Clock: clock.System{}, Multiplier: c.Raft.PerformanceMultiplier, Own: membership.Own()}
 	if s.network != nil {
 		rc.Network, rc.Address = rafts{s.network.Listen(replication), s.network}, s.network.Address()
 	}

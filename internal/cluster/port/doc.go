@@ -17,8 +17,8 @@
 // cluster before it is unsealed. The authority's own key is a sealed row: only an
 // unsealed leader issues certificates.
 //
-// Certificates live long and are renewed early. What ends a node's membership is
-// that the others no longer list it, which they ask at every connection
-// ([Config.Admit]); expiry is not relied on for that, and clocks may be hours
-// apart.
+// Certificates are renewed every month. What ends a node's membership is that the
+// others no longer list it, or know it by another key, which they ask at every
+// connection ([Config.Admit]). That a certificate has expired, or is not valid yet,
+// locks nobody out: clocks jump, and nodes are switched off for a year.
 package port

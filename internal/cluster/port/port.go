@@ -218,7 +218,15 @@ func (p *Port) verify(s tls.ConnectionState, pool *x509.CertPool) (id, key strin
 		return "", "", errors.New("no certificate was shown")
 	}
 	leaf := s.PeerCertificates[0]
-	if _, err := leaf.Verify(x509.VerifyOptions{Roots: pool, CurrentTime: p.config.Clock.Now(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
+	// At a time when it was valid: that a node was off for long, or that a clock
+	// has jumped, is no reason to lock it out. Admit is asked instead.
+	at := p.config.Clock.Now()
+	if at.Before(leaf.NotBefore) {
+		at = leaf.NotBefore
+	} else if at.After(leaf.NotAfter) {
+		at = leaf.NotAfter
+	}
+	if _, err := leaf.Verify(x509.VerifyOptions{Roots: pool, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
 		return "", "", err
 	}
 	if id, err = nodeOf(leaf); err != nil {

@@ -230,9 +230,9 @@ func TestClocksMayBeApart(t *testing.T) {
 	if err := talk(a, b, port.Raft, "b"); err != nil {
 		t.Errorf("six hours apart: %v", err)
 	}
-	b.clock.Advance(port.NodeLife)
-	if err := talk(a, b, port.Raft, "b"); err == nil {
-		t.Error("an expired certificate was accepted")
+	b.clock.Advance(2 * port.NodeLife)
+	if err := talk(a, b, port.Raft, "b"); err != nil {
+		t.Errorf("after a jump of two years: %v", err)
 	}
 }
 

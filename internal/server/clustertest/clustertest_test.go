@@ -2,12 +2,18 @@ package clustertest_test
 
 import (
 	"bytes"
+	"crypto/x509"
+	"encoding/pem"
 	"net/http"
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
+	"github.com/cofferhq/coffer/internal/clock"
+	"github.com/cofferhq/coffer/internal/cluster/port"
 	"github.com/cofferhq/coffer/internal/server/clustertest"
 )
 
@@ -253,4 +259,75 @@ func TestFilesAreTheOwnersAlone(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, info, err)
 		}
 	}
+}
+
+// TestCertificatesAreRenewed lets a year go by: the authority is replaced while
+// the cluster works, and in the end nothing of the old one is trusted.
+func TestCertificatesAreRenewed(t *testing.T) {
+	clk := clock.NewFake(time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC))
+	stop := make(chan struct{})
+	var running sync.WaitGroup
+	running.Go(func() { // time goes by
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				clk.Advance(50 * time.Millisecond)
+			case <-stop:
+				return
+			}
+		}
+	})
+	defer running.Wait()
+	defer close(stop)
+	c := clustertest.NewAt(t, 3, clk)
+	lead := c.Leader()
+	trust := func(n *clustertest.Node) []*x509.Certificate { return certificates(t, n, "ca.pem") }
+	leaf := func(n *clustertest.Node) *x509.Certificate { return certificates(t, n, "node.pem")[0] }
+	old, first := trust(lead), leaf(lead)
+	if len(old) != 1 {
+		t.Fatalf("%d authorities are trusted at first", len(old))
+	}
+
+	clk.Advance(port.NodeRenewal)
+	for _, n := range c.Nodes {
+		n.Wait("its certificate is renewed", func() bool { return leaf(n).NotBefore.Sub(first.NotBefore) >= port.NodeRenewal-time.Hour })
+		if err := leaf(n).CheckSignatureFrom(old[0]); err != nil {
+			t.Errorf("%s: %v", n.ID, err)
+		}
+	}
+	clk.Advance(port.AuthorityRenewal)
+	for _, n := range c.Nodes {
+		n.Wait("only the new authority is trusted", func() bool {
+			now := trust(n)
+			return len(now) == 1 && !now[0].Equal(old[0]) && leaf(n).CheckSignatureFrom(now[0]) == nil
+		})
+	}
+	write(t, c, c.Leader(), "with new certificates")
+	follower := c.Nodes[0]
+	if follower == c.Leader() {
+		follower = c.Nodes[1]
+	}
+	follower.Restart() // it comes back with what is on its disk
+	follower.Unseal(c.Key)
+	follower.Wait("it follows", func() bool { return has(c, follower, "with new certificates") })
+}
+
+// certificates reads a file of certificates of a node.
+func certificates(t *testing.T, n *clustertest.Node, name string) []*x509.Certificate {
+	t.Helper()
+	text, err := os.ReadFile(n.Dir + "/tls/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []*x509.Certificate
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, cert)
+	}
+	return list
 }

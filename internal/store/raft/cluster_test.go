@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"github.com/cofferhq/coffer/internal/fault"
 	"github.com/cofferhq/coffer/internal/store"
@@ -472,4 +475,84 @@ func TestAloneBecomesMany(t *testing.T) {
 		t.Fatal(err)
 	}
 	put(t, leaderOf(t, second, third), 1, "without the first")
+}
+
+// TestHangingDiskLosesOffice has the leader's disk hang in the middle of a write
+// to the log. Its heartbeats must not keep it in office.
+func TestHangingDiskLosesOffice(t *testing.T) {
+	w := newWire()
+	d := newTrouble()
+	first := &node{wire: w, config: d.config()}
+	first.config.NodeID, first.config.Address = "n0", "127.0.0.1:0"
+	first.open(t)
+	if err := first.Found(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	second, third := w.start(t, "n1"), w.start(t, "n2")
+	join(t, first, second)
+	join(t, first, third)
+	put(t, first, 1, "before")
+
+	hang := make(chan struct{})
+	defer func() { d.clear(); close(hang) }()
+	d.set(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpFileSyncData && strings.HasSuffix(op.Path, ".wal") {
+			<-hang
+		}
+		return nil
+	})
+	lost := make(chan error, 1)
+	go func() {
+		_, err := first.Update(t.Context(), func(txn store.Txn) error { return txn.Put(row(1), []byte("hangs")) })
+		lost <- err
+	}()
+	next := leaderOf(t, second, third)
+	put(t, next, 1, "after")
+	eventually(t, "it knows that it is out of office", func() bool { return !first.Leader().Self })
+	_, err := first.Update(t.Context(), func(txn store.Txn) error { return txn.Put(row(2), nil) })
+	wantKind(t, "a write on who lost office", err, fault.Standby)
+	select {
+	case err := <-lost:
+		if err == nil {
+			t.Error("a write was acknowledged that is not on the disk")
+		}
+	default: // it hangs with the disk
+	}
+}
+
+// FuzzReadBackup feeds streams that may come from strangers.
+func FuzzReadBackup(f *testing.F) {
+	s, err := raft.Open(small(f.TempDir()))
+	if err != nil {
+		f.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := s.Update(f.Context(), func(txn store.Txn) error { return txn.Put(row(1), []byte("x")) }); err != nil {
+		f.Fatal(err)
+	}
+	b, err := s.Backup(f.Context())
+	if err != nil {
+		f.Fatal(err)
+	}
+	var whole bytes.Buffer
+	if _, err := b.WriteTo(&whole); err != nil {
+		f.Fatal(err)
+	}
+	b.Close()
+	f.Add(whole.Bytes())
+	f.Add(whole.Bytes()[:20])
+	f.Add([]byte("bCofferS1"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		last := store.Key("")
+		_, err := raft.ReadBackup(bytes.NewReader(data), func(e store.Entry) error {
+			if e.Key <= last || len(e.Value) > store.MaxValue {
+				t.Fatalf("row %q after %q, with %d bytes", e.Key, last, len(e.Value))
+			}
+			last = e.Key
+			return nil
+		})
+		if err == nil && len(data) < 64 {
+			t.Fatal("a stream without a checksum was accepted")
+		}
+	})
 }
