@@ -136,7 +136,14 @@ func prepare(t *testing.T, n *node, pg *pgtest.Server) {
 // named app.
 func mountDatabase(t *testing.T, n *node, path string, pg *pgtest.Server) {
 	t.Helper()
-	n.call(http.MethodPost, "sys/mounts/"+path, n.Root, object{"type": "database"}).must(t, 204)
+	mountDatabaseIn(t, n, "", path, pg)
+}
+
+// mountDatabaseIn does so in a namespace, whose path ends with a slash.
+func mountDatabaseIn(t *testing.T, n *node, namespace, path string, pg *pgtest.Server) {
+	t.Helper()
+	n.call(http.MethodPost, namespace+"sys/mounts/"+path, n.Root, object{"type": "database"}).must(t, 204)
+	path = namespace + path
 	n.call(http.MethodPost, path+"/config/pg", n.Root, object{
 		"plugin_name": "postgresql-database-plugin", "connection_url": pg.Template("postgres"), "username": pgtest.Superuser,
 		"password": pgtest.Password, "allowed_roles": "*",

@@ -22,15 +22,16 @@ import (
 // rows is what a node's storage holds of tokens, leases and timers: the records
 // and every index over them.
 type rows struct {
-	tokens    map[string]token.Entry // by handle
-	accessors map[string]string      // accessor to handle
-	children  map[string]string      // child's handle to parent's
-	leases    map[string]lease.Entry // by id, those of engines
-	granted   map[string]int         // by token's handle, how many lease rows stand for it
-	owned     map[string]string      // lease id to owner's handle
-	due       map[string]dueRow      // by class and id
-	timers    map[string]time.Time   // by mount and name
-	intents   map[string]intentRow   // by mount and timer's name
+	tokens    map[string]token.Entry    // by handle
+	accessors map[string]string         // accessor to handle
+	children  map[string]string         // child's handle to parent's
+	leases    map[string]lease.Entry    // by id, those of engines
+	granted   map[string]int            // by token's handle, how many lease rows stand for it
+	owned     map[string]string         // lease id to owner's handle
+	due       map[string]dueRow         // by class and id
+	timers    map[string]time.Time      // by mount and name
+	intents   map[string]intentRow      // by mount and timer's name
+	spaces    map[store.NamespaceID]int // how many rows a namespace has
 	problems  []string
 }
 
@@ -72,6 +73,7 @@ func readRows(ctx context.Context, dir, key string) (*rows, error) {
 	all := &rows{
 		tokens: map[string]token.Entry{}, accessors: map[string]string{}, children: map[string]string{}, leases: map[string]lease.Entry{},
 		granted: map[string]int{}, owned: map[string]string{}, due: map[string]dueRow{}, timers: map[string]time.Time{}, intents: map[string]intentRow{},
+		spaces: map[store.NamespaceID]int{},
 	}
 	ceremony, err := seal.New(seal.Config{
 		Store: st, RootTokenLength: token.RootLen,
@@ -98,6 +100,7 @@ func (all *rows) read(r store.Reader) error {
 		if err != nil {
 			return err
 		}
+		all.spaces[e.Key.Namespace()]++
 		if e.Key.Mount() == store.System {
 			err = all.readSystem(e, parts)
 		} else if e.Key.Kind() == kindIntent {

@@ -237,6 +237,8 @@ func (t *Table) watch(c store.Commit) {
 
 // reset reads again what was read before the whole state was replaced.
 func (t *Table) reset() {
+	t.opening.Lock()
+	defer t.opening.Unlock()
 	t.mu.RLock()
 	known := slices.Collect(maps.Keys(t.spaces))
 	t.mu.RUnlock()
