@@ -5,7 +5,7 @@ export CGO_ENABLED ?= 0
 
 BIN := bin/coffer
 
-.PHONY: build run test check bench fuzz clean
+.PHONY: build run test check bench scale fuzz clean
 
 build: ## build the binary
 	go build -trimpath -o $(BIN) ./cmd/coffer
@@ -25,6 +25,12 @@ BENCH ?= .
 BENCHCOUNT ?= 1
 bench: ## measure every layer by itself; BENCH=regexp, BENCHCOUNT=10 for benchstat
 	@go test -p 1 -run '^$$' -bench '$(BENCH)' -benchmem -count $(BENCHCOUNT) ./internal/...
+
+# The sizes that are promised, which the ordinary tests have in small.
+scale: ## a million leases at start and at their end, a disk after much churn; a quarter of an hour
+	COFFER_SCALE=1000000 go test -v -count 1 -timeout 30m -run '^TestStartCostsTheSameWithManyLeases$$' ./internal/server
+	COFFER_STORM=1000000 go test -v -count 1 -timeout 60m -run '^TestManyLeasesEndingAtOnceDelayNobody$$' ./internal/server
+	COFFER_CHURN=100000 go test -v -count 1 -timeout 30m -run '^TestChurnLeavesLittleBehind$$' ./internal/store/raft
 
 fuzz: ## run every fuzz target for FUZZTIME each
 	./scripts/fuzz.sh

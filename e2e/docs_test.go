@@ -25,7 +25,7 @@ import (
 // pages are those whose commands are run.
 func pages(t *testing.T) []string {
 	t.Helper()
-	found := []string{"../docs/quick-start.md", "../docs/identity.md", "../docs/openid.md", "../docs/quotas.md", "../docs/namespaces.md"}
+	found := []string{"../docs/quick-start.md", "../docs/identity.md", "../docs/openid.md", "../docs/quotas.md", "../docs/performance.md", "../docs/namespaces.md"}
 	for _, folder := range []string{"engines", "auth", "operations"} {
 		names, err := filepath.Glob("../docs/" + folder + "/*.md")
 		if err != nil {

@@ -39,7 +39,7 @@ func TestStartCostsTheSameWithManyLeases(t *testing.T) {
 	n := scale(t)
 	many, manyHeap := startWith(t, n)
 	t.Logf("start: %v and %.1f MB with 1000 leases, %v and %.1f MB with %d", few, fewHeap, many, manyHeap, n)
-	if many > few+time.Second {
+	if many > few+250*time.Millisecond || many > time.Second {
 		t.Errorf("unseal to first answer takes %v with %d leases, %v with 1000", many, n, few)
 	}
 	if manyHeap > fewHeap+100 {
