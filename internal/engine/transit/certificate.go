@@ -128,6 +128,23 @@ func (e *Engine) setCertificate(ctx context.Context, _ *route.Call, in certifica
 	return a, err
 }
 
+// parseChain reads the certificates of a PEM text, in order.
+func parseChain(text string) ([]*x509.Certificate, error) {
+	var chain []*x509.Certificate
+	rest := []byte(text)
+	for {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			return chain, nil
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil || block.Type != "CERTIFICATE" {
+			return nil, fault.New(fault.Invalid, "the certificate_chain has something that is not a certificate")
+		}
+		chain = append(chain, cert)
+	}
+}
+
 // certifies refuses a certificate of another key.
 func certifies(cert *x509.Certificate, t material.Type, row *keyRow, v *versionRow) error {
 	if row.Derived || !t.Certifiable() {

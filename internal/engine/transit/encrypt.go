@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"strconv"
 
@@ -295,7 +296,7 @@ func (e *Engine) dataKey(ctx context.Context, _ *route.Call, in dataKeyRequest) 
 	fresh := make([]byte, in.Bits/8)
 	defer clear(fresh)
 	if _, err := io.ReadFull(e.host.Rand, fresh); err != nil {
-		return nil, errRandom
+		return nil, fmt.Errorf("reading randomness: %w", err)
 	}
 	it := item{context: optional(in.Context), associated: optional(in.Associated), nonce: optional(in.Nonce), version: in.Version}
 	out, err := e.sealer(k).seal(ctx, []byte{'{'}, &it, fresh)
@@ -309,5 +310,3 @@ func (e *Engine) dataKey(ctx context.Context, _ *route.Call, in dataKeyRequest) 
 	}
 	return append(out, '}'), nil
 }
-
-var errRandom = errors.New("reading randomness")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"strconv"
 
 	"github.com/cofferhq/coffer/internal/engine/transit/material"
 	"github.com/cofferhq/coffer/internal/fault"
@@ -39,38 +40,19 @@ func (e *Engine) exportVersions(ctx context.Context, in *exportRequest, version 
 	if err != nil {
 		return exportAnswer{}, err
 	}
-	var a exportAnswer
-	if open {
-		a, err = e.exportOpen(ctx, in.Name, version, write)
-	} else {
-		a, err = e.export(ctx, in.Name, version, write)
-	}
+	a, err := e.export(ctx, in.Name, version, open, write)
 	if errors.Is(err, errNoKey) {
 		return a, errAbsent
 	}
 	return a, err
 }
 
-// exportOpen exports what is no secret, of any key.
-func (e *Engine) exportOpen(ctx context.Context, name, version string, write func(*keyRow, *material.Key, *versionRow) (string, error)) (exportAnswer, error) {
-	a := exportAnswer{Name: name}
-	err := e.view(ctx, func(r store.Reader) error {
-		a.Keys = map[string]string{}
-		row, err := e.row(r, name)
-		switch {
-		case err != nil:
-			return err
-		case row.SoftDeleted:
-			return errSoft
-		}
-		return e.writeVersions(r, &row, version, &a, write)
-	})
-	return a, err
-}
+// versionWriter writes one version of a key.
+type versionWriter func(*keyRow, *material.Key, *versionRow) (string, error)
 
 // writer chooses how a version is written, and whether what is written is open
 // to everybody who may read the path.
-func (in *exportRequest) writer(format material.Format) (write func(*keyRow, *material.Key, *versionRow) (string, error), open bool, err error) {
+func (in *exportRequest) writer(format material.Format) (write versionWriter, open bool, err error) {
 	switch in.Kind {
 	case "encryption-key":
 		return func(row *keyRow, k *material.Key, _ *versionRow) (string, error) {
@@ -109,4 +91,62 @@ func (in *exportRequest) writer(format material.Format) (write func(*keyRow, *ma
 		}, true, nil
 	}
 	return nil, false, fault.New(fault.Invalid, "the path must have encryption-key, signing-key, hmac-key, public-key or certificate-chain before the key's name")
+}
+
+type exportAnswer struct {
+	Keys map[string]string `json:"keys"`
+	Name string            `json:"name"`
+	Type string            `json:"type"`
+}
+
+// export calls write for the versions of a key: one, or all that may still
+// decrypt if version is "". Unless what is written is open, the key must be
+// exportable.
+func (e *Engine) export(ctx context.Context, name, version string, open bool, write versionWriter) (exportAnswer, error) {
+	a := exportAnswer{Name: name}
+	err := e.view(ctx, func(r store.Reader) error {
+		a.Keys = map[string]string{}
+		row, err := e.row(r, name)
+		switch {
+		case err != nil:
+			return err
+		case row.SoftDeleted:
+			return errSoft
+		case !open && !row.Exportable:
+			return errNotExportable
+		}
+		return e.writeVersions(r, &row, version, &a, write)
+	})
+	return a, err
+}
+
+var errNotExportable = fault.New(fault.Invalid, "the key is not exportable; set exportable with keys/<name>/config to change that for ever")
+
+func (e *Engine) writeVersions(r store.Reader, row *keyRow, version string, a *exportAnswer, write versionWriter) error {
+	t, err := row.typ()
+	if err != nil {
+		return err
+	}
+	a.Type, _ = shownType(row.Type)
+	only := 0
+	if version != "" {
+		if only, err = row.parseVersion(version); err != nil {
+			return err
+		}
+	}
+	return e.versions(r, row.ID, max(only, row.oldest()), func(n int, v versionRow) error {
+		if only != 0 && n != only {
+			return nil
+		}
+		k, err := v.parse(t)
+		if err != nil {
+			return err
+		}
+		text, err := write(row, k, &v)
+		if err != nil {
+			return err
+		}
+		a.Keys[strconv.Itoa(n)] = text
+		return nil
+	})
 }

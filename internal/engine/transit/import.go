@@ -2,10 +2,8 @@ package transit
 
 import (
 	"context"
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
-	"strconv"
 	"time"
 
 	"github.com/cofferhq/coffer/internal/engine"
@@ -220,124 +218,4 @@ func (e *Engine) complete(tx store.Txn, row *keyRow, n int, old versionRow, k *m
 	}
 	old.Secret, old.Public = k.Secret(), nil
 	return store.PutJSON(tx, e.versionKey(row.ID, n), old)
-}
-
-type wrapRequest struct {
-	Destination string `path:"destination" doc:"Name of the RSA key to wrap for: another server's wrapping key, imported here."`
-	Source      string `path:"source" doc:"Name of the key to wrap."`
-	Hash        string `query:"hash" default:"SHA256" doc:"Hash function of RSA-OAEP."`
-}
-
-type wrapVersionRequest struct {
-	wrapRequest
-	Version string `path:"version" doc:"Version to wrap, or latest."`
-}
-
-func (e *Engine) wrapKey(ctx context.Context, _ *route.Call, in wrapRequest) (exportAnswer, error) {
-	return e.wrapVersions(ctx, &in, "")
-}
-
-func (e *Engine) wrapVersion(ctx context.Context, _ *route.Call, in wrapVersionRequest) (exportAnswer, error) {
-	return e.wrapVersions(ctx, &in.wrapRequest, in.Version)
-}
-
-func (e *Engine) wrapVersions(ctx context.Context, in *wrapRequest, version string) (exportAnswer, error) {
-	hash, err := material.WrappingHash(in.Hash)
-	if err != nil {
-		return exportAnswer{}, err
-	}
-	dst, err := e.use(ctx, in.Destination)
-	if err != nil {
-		return exportAnswer{}, err
-	}
-	latest, err := e.at(ctx, dst, dst.row.Latest)
-	if err != nil {
-		return exportAnswer{}, err
-	}
-	public := latest.key.RSAPublic()
-	if public == nil {
-		return exportAnswer{}, fault.New(fault.Invalid, "the destination must be an RSA key")
-	}
-	return e.export(ctx, in.Source, version, func(_ *keyRow, k *material.Key, _ *versionRow) (string, error) {
-		secret, err := k.Exportable()
-		if err != nil {
-			return "", err
-		}
-		wrapped, err := material.WrapFor(public, hash, secret, e.host.Rand)
-		return base64.StdEncoding.EncodeToString(wrapped), err
-	})
-}
-
-type exportAnswer struct {
-	Keys map[string]string `json:"keys"`
-	Name string            `json:"name"`
-	Type string            `json:"type"`
-}
-
-// export calls write for the versions of an exportable key: one, or all that may
-// still decrypt if version is "".
-func (e *Engine) export(ctx context.Context, name, version string, write func(*keyRow, *material.Key, *versionRow) (string, error)) (exportAnswer, error) {
-	a := exportAnswer{Name: name}
-	err := e.view(ctx, func(r store.Reader) error {
-		a.Keys = map[string]string{}
-		row, err := e.row(r, name)
-		switch {
-		case err != nil:
-			return err
-		case row.SoftDeleted:
-			return errSoft
-		case !row.Exportable:
-			return errNotExportable
-		}
-		return e.writeVersions(r, &row, version, &a, write)
-	})
-	return a, err
-}
-
-var errNotExportable = fault.New(fault.Invalid, "the key is not exportable; set exportable with keys/<name>/config to change that for ever")
-
-func (e *Engine) writeVersions(r store.Reader, row *keyRow, version string, a *exportAnswer, write func(*keyRow, *material.Key, *versionRow) (string, error)) error {
-	t, err := row.typ()
-	if err != nil {
-		return err
-	}
-	a.Type, _ = shownType(row.Type)
-	only := 0
-	if version != "" {
-		if only, err = row.parseVersion(version); err != nil {
-			return err
-		}
-	}
-	return e.versions(r, row.ID, max(only, row.oldest()), func(n int, v versionRow) error {
-		if only != 0 && n != only {
-			return nil
-		}
-		k, err := v.parse(t)
-		if err != nil {
-			return err
-		}
-		text, err := write(row, k, &v)
-		if err != nil {
-			return err
-		}
-		a.Keys[strconv.Itoa(n)] = text
-		return nil
-	})
-}
-
-// parseChain reads the certificates of a PEM text, in order.
-func parseChain(text string) ([]*x509.Certificate, error) {
-	var chain []*x509.Certificate
-	rest := []byte(text)
-	for {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			return chain, nil
-		}
-		cert, err := x509.ParseCertificate(block.Bytes)
-		if err != nil || block.Type != "CERTIFICATE" {
-			return nil, fault.New(fault.Invalid, "the certificate_chain has something that is not a certificate")
-		}
-		chain = append(chain, cert)
-	}
 }
