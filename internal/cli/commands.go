@@ -7,6 +7,7 @@ func (a *App) commands() *command {
 		kvCommand(),
 		readCommand(),
 		writeCommand(),
+		applyCommand(),
 		patchCommand(),
 		deleteCommand(),
 		listCommand(),
