@@ -102,7 +102,8 @@ func newHistory(c *cluster, keys int) *history {
 	return h
 }
 
-// run lets clients work until the context ends. Each speaks to any node.
+// run lets clients work until the context ends. Each speaks to one node, so that
+// those of the others go on when it does not answer.
 func (h *history) run(ctx context.Context, clients int) (wait func()) {
 	var all sync.WaitGroup
 	for id := range clients {
@@ -122,7 +123,7 @@ func (h *history) work(ctx context.Context, id int) {
 		case <-pace.C:
 		}
 		key := h.keys[rand.N(len(h.keys))]
-		n := h.c.nodes[rand.N(len(h.c.nodes))]
+		n := h.c.nodes[id%len(h.c.nodes)]
 		if rand.N(4) == 0 {
 			if s, ok := h.read(n, id, key); ok {
 				seen[key] = s
