@@ -71,8 +71,10 @@ func TestLeaderKilled(t *testing.T) {
 	h.check()
 	slices.Sort(gaps)
 	t.Logf("%d kills; without writes for %v (median), %v (99 of 100), %v (longest)", kills, gaps[len(gaps)/2], gaps[len(gaps)*99/100], gaps[len(gaps)-1])
-	if p99 := gaps[len(gaps)*99/100]; p99 > 2*time.Second {
-		t.Errorf("one failover of a hundred took more than %v", p99)
+	// Elections are drawn by lot, and a busy machine makes all of them slower:
+	// what is typical is bound closely, what is rare loosely.
+	if median, p99 := gaps[len(gaps)/2], gaps[len(gaps)*99/100]; median > 2*time.Second || p99 > 5*time.Second {
+		t.Errorf("every second failover took more than %v, one of a hundred more than %v", median, p99)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/cofferhq/coffer/internal/fault"
 	"github.com/cofferhq/coffer/internal/replica"
@@ -25,6 +26,9 @@ func (h *house) leading() []task {
 		{"expiry", h.expiry.Run},
 		{"mounts", h.mounts.Resume},
 		{"namespaces", h.namespaces.Run},
+	}
+	if h.s.raft != nil {
+		tasks = append(tasks, task{"room", h.makeWay})
 	}
 	if h.backups != nil {
 		tasks = append(tasks, task{"snapshots", h.backups.Run})
@@ -100,6 +104,37 @@ func (h *house) inaugurate(ctx context.Context) error {
 		return err
 	}
 	return h.settings.Record(ctx, version.Reported())
+}
+
+// A leader looks so often whether it has room, and hands over at most so often:
+// if no node has any, the leadership must not go round.
+const (
+	roomEvery = time.Second
+	wayEvery  = 30 * time.Second
+)
+
+// makeWay hands the leadership over when there is no room left on this node's
+// disk: another one may have some, and take the writes that this one refuses.
+func (h *house) makeWay(ctx context.Context) error {
+	wait := roomEvery
+	for {
+		select {
+		case <-h.s.clock.After(wait):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		wait = roomEvery
+		if !h.s.raft.Health().Full {
+			continue
+		}
+		wait = wayEvery
+		switch err := h.s.raft.StepDown(ctx, ""); {
+		case err == nil:
+			h.log.Warn("no room is left on this node's disk: the leadership was handed over")
+		case !errors.Is(err, fault.Precondition): // there is somebody else
+			h.log.Warn("handing over the leadership for want of room", "error", err)
+		}
+	}
 }
 
 // unlessStandby drops the refusal of a write that the leader will make.
