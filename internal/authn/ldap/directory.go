@@ -130,7 +130,8 @@ func refusedBind(err error) bool {
 		ldap.LDAPResultUnwillingToPerform, ldap.LDAPResultInsufficientAccessRights, ldap.LDAPResultConstraintViolation)
 }
 
-// search finds entries; one that is not there to search below has none.
+// search finds entries, none if there are more than limit (0 is without limit), or
+// if there is nothing to search below.
 func (d *directory) search(base string, scope, limit int, filter string, attributes ...string) ([]*ldap.Entry, error) {
 	deref, err := d.config.dereference()
 	if err != nil {
@@ -146,7 +147,9 @@ func (d *directory) search(base string, scope, limit int, filter string, attribu
 	switch {
 	case ldap.IsErrorWithCode(err, ldap.LDAPResultNoSuchObject):
 		return nil, nil
-	case err != nil && (limit == 0 || !ldap.IsErrorWithCode(err, ldap.LDAPResultSizeLimitExceeded)):
+	case limit > 0 && ldap.IsErrorWithCode(err, ldap.LDAPResultSizeLimitExceeded):
+		return nil, nil // more than are wanted, however many the directory has sent
+	case err != nil:
 		return nil, unreachable(err)
 	}
 	return result.Entries, nil
