@@ -214,6 +214,9 @@ func (s *Store) startRaft(undo *cleanup) (err error) {
 	if err := s.dropLogBehind(); err != nil {
 		return err
 	}
+	if err := s.recoverAlone(); err != nil {
+		return err
+	}
 	s.machine = &machine{
 		state: s.state, snapshots: s.snapshots, at: s.state.position(), notify: s.notify, replaced: s.notifyReplaced,
 		failed: s.fail, broken: s.broken, grown: s.logGrew, clock: s.config.Clock,
