@@ -37,6 +37,10 @@
 // checkpoint. So a hung device costs one request at most Lag when another device
 // is well, and a healthy device never loses a record.
 //
+// Under fsync=interval a sync runs beside the writes and delays nobody, until it
+// has taken Deadline: then lines wait for it, so that what a loss of power can
+// take is bounded.
+//
 // # Entries
 //
 // An entry is one line of JSON with the member names of Vault's audit log. In

@@ -30,6 +30,9 @@
 // heartbeats go on. A node whose disk takes seconds falls silent instead
 // (transport.go), and the others elect another leader.
 //
+// Rows that were read lately are kept in memory, as the snapshots show them (see
+// rows.go): a commit replaces them before it becomes visible.
+//
 // # Durability
 //
 // The log is the only write-ahead log. Pebble runs without its own; the index
