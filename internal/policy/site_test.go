@@ -31,6 +31,7 @@ type site struct {
 	ns       store.NamespaceID
 	caller   route.Caller
 	who      *policy.Identity
+	at       policy.Below
 	tokens   tokens
 }
 
@@ -75,7 +76,7 @@ func (s *site) open() {
 	s.policies, err = policy.New(context.Background(), policy.Config{
 		Store: s.inner, Clock: s.clock, Rand: rand.Reader, Log: quiet(), Tokens: s.tokens,
 		Caller: func(_ context.Context, c *route.Call) (policy.Holder, error) {
-			return policy.Holder{Namespace: c.Namespace.ID, Policies: c.Caller.Policies, Identity: s.who}, nil
+			return policy.Holder{Namespace: c.Namespace.ID, Policies: c.Caller.Policies, Identity: s.who, At: s.at}, nil
 		},
 	})
 	if err != nil {
@@ -166,4 +167,25 @@ func (s *site) mustCan(want, path string, names ...string) {
 	if got, err := s.can(path, names...); err != nil || got != want {
 		s.t.Errorf("%v at %s: %q, %v; want %q", names, path, got, err, want)
 	}
+}
+
+// sequence pretends that a namespace with this number was made last.
+func (s *site) sequence(latest uint64) {
+	s.t.Helper()
+	_, err := s.inner.Update(s.t.Context(), func(tx store.Txn) error {
+		return store.PutJSON(tx, store.NewKey(rootNS, store.System, store.KindSequence, "namespace"), latest)
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// rights returns what policies of the root grant in a namespace below.
+func (s *site) rights(at policy.Below, names ...string) policy.Rights {
+	s.t.Helper()
+	r, err := s.policies.Rights(s.t.Context(), policy.Holder{Namespace: rootNS, Policies: names, At: at})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return r
 }
