@@ -51,6 +51,20 @@ func TestGroupsTakeMembersFromAbove(t *testing.T) {
 	id := w.group("a/c", map[string]any{"name": "g", "policies": "reading", "member_entity_ids": entity})
 	check("as a member", map[string]int{"a": 403, "a/c": 200, "a/c/d": 403, "b": 403})
 	w.in("a/c", 0, http.MethodPost, "sys/policies/acl/reading", map[string]any{"policy": `path "secret/*" { capabilities = ["read"] } path "d/secret/*" { capabilities = ["read"] }`})
+	look := w.as(bob, "a", http.MethodGet, "auth/token/lookup-self", nil)
+	external, _ := look.Data()["external_namespace_policies"].(map[string]any)
+	if len(external) != 1 {
+		t.Errorf("a lookup shows %v", external)
+	}
+	for uuid, names := range external {
+		if got := list(names); len(got) != 1 || got[0] != "reading" {
+			t.Errorf("a lookup shows %v", external)
+		}
+		granted := `"granting_policies":[{"name":"reading","namespace_id":"` + uuid + `","namespace_path":"a/c/","type":"acl"}]`
+		if log := w.auditText(); !strings.Contains(log, granted) || !strings.Contains(log, `"external_namespace_policies":{"`+uuid+`":["reading"]}`) {
+			t.Errorf("the audit log does not tell of %s", granted)
+		}
+	}
 	check("with a policy for what is below", map[string]int{"a": 403, "a/c": 200, "a/c/d": 200, "b": 403})
 	a := w.in("a", http.StatusOK, http.MethodGet, "identity/entity/id/"+entity, nil)
 	if got := list(a.Data()["direct_group_ids"]); len(got) != 1 || got[0] != id {

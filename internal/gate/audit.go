@@ -66,6 +66,9 @@ func (x *exchange) describe() {
 		x.records.auth = authOf(x.entry, x.req.Token)
 		if x.person != nil {
 			x.records.auth.Policies, x.records.auth.IdentityPolicies = x.call.Caller.Policies, x.person.Policies()
+			for _, e := range x.external {
+				x.records.auth.ExternalNamespacePolicies = append(x.records.auth.ExternalNamespacePolicies, audit.NamespacePolicies{NamespaceID: e.ns.UUID, Policies: e.policies})
+			}
 		}
 		x.judge()
 	}
@@ -118,6 +121,11 @@ func (x *exchange) judge() {
 	ns := x.reach.Home
 	if ns.ID == 0 {
 		ns = x.req.Namespace
+	}
+	for _, e := range x.external {
+		if e.ns.ID == x.decision.Of {
+			ns = e.ns
+		}
 	}
 	for _, name := range names {
 		x.records.results.GrantingPolicies = append(x.records.results.GrantingPolicies, audit.GrantingPolicy{Name: name, NamespaceID: ns.UUID, NamespacePath: ns.Path, Type: "acl"})

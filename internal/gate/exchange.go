@@ -33,6 +33,7 @@ type exchange struct {
 	entry    *token.Entry        // nil for a public endpoint
 	person   *identity.Principal // nil for a token without an entity
 	rights   policy.Rights
+	external []external
 	reach    namespace.Reach // of a token that acts in a namespace below its own
 	decision policy.Decision
 	lastUse  bool

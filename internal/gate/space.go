@@ -9,6 +9,7 @@ import (
 	"github.com/cofferhq/coffer/internal/mount"
 	"github.com/cofferhq/coffer/internal/namespace"
 	"github.com/cofferhq/coffer/internal/policy"
+	"github.com/cofferhq/coffer/internal/route"
 	"github.com/cofferhq/coffer/internal/store"
 	"github.com/cofferhq/coffer/internal/token"
 )
@@ -100,22 +101,32 @@ func (x *exchange) cross(ctx context.Context, e *token.Entry) error {
 	return x.goHome(ctx, e)
 }
 
+// external are the policies that groups of another namespace give the caller.
+type external struct {
+	ns       route.Namespace
+	policies []string
+}
+
 // addGroups adds what groups of other namespaces give the caller's entity in the
 // namespace of the request.
 func (x *exchange) addGroups(ctx context.Context, who *policy.Identity) error {
 	for _, g := range x.person.External() {
 		reach, ok, err := x.g.Namespaces.Reach(ctx, g.NS, x.req.Namespace.ID)
-		if errors.Is(err, namespace.ErrMissing) || err == nil && !ok {
-			continue // they hold elsewhere
+		if errors.Is(err, namespace.ErrMissing) {
+			continue
 		}
 		if err != nil {
 			return err
+		}
+		x.external = append(x.external, external{reach.Home, g.Policies})
+		if !ok {
+			continue // they hold elsewhere
 		}
 		acl, err := x.g.Policies.ACL(ctx, g.NS, g.Policies, who)
 		if err != nil {
 			return err
 		}
-		x.rights = x.rights.With(acl.In(policy.Below{Prefix: reach.Prefix, IDs: reach.IDs}))
+		x.rights = x.rights.With(acl.In(policy.Below{Prefix: reach.Prefix, IDs: reach.IDs, Of: g.NS}))
 	}
 	return nil
 }

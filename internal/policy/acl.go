@@ -86,6 +86,8 @@ type Decision struct {
 
 	// Seen is the latest namespace that the rule may name, see [Below].
 	Seen store.NamespaceID
+	// Of is the namespace of the policies, if it is not the token's.
+	Of store.NamespaceID
 }
 
 // Check judges an operation on a canonical path without a leading slash.

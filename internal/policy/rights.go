@@ -15,6 +15,8 @@ type Below struct {
 	Prefix string
 	// IDs are the numbers of the namespaces that Prefix names, from the top.
 	IDs []store.NamespaceID
+	// Of is the namespace whose policies judge, if it is not the token's.
+	Of store.NamespaceID
 }
 
 // foresees reports whether a pattern may grant anything here. A pattern that
@@ -59,13 +61,14 @@ func (r Rights) Root() bool { return r.acl.root }
 // Check judges an operation on a canonical path of the request's namespace, as
 // [ACL.Check] does.
 func (r Rights) Check(op Op, path string, params ParamView, wrapTTL time.Duration) Decision {
-	if r.at.Prefix == "" && r.more == nil {
+	if r.at.Prefix == "" && r.more == nil && r.at.Of == 0 {
 		return r.acl.Check(op, path, params, wrapTTL)
 	}
 	d := r.acl.Check(op, r.at.Prefix+path, params, wrapTTL)
 	if d.Allowed && d.Reason == Granted && !r.at.foresees(d.Pattern, d.Seen) {
 		d = Decision{Reason: Unforeseen, Pattern: d.Pattern, Policies: d.Policies}
 	}
+	d.Of = r.at.Of
 	for _, m := range r.more {
 		d = join(d, m.Check(op, path, params, wrapTTL))
 	}

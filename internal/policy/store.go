@@ -230,7 +230,7 @@ func earlier(a, b time.Time) time.Time {
 
 // callerRights returns what who makes the call may do.
 func (s *Store) callerRights(ctx context.Context, c *route.Call) (Rights, error) {
-	holder := Holder{Namespace: c.Caller.Namespace, Policies: c.Caller.Policies, At: Below{c.Caller.Prefix, c.Caller.Below}}
+	holder := Holder{Namespace: c.Caller.Namespace, Policies: c.Caller.Policies, At: Below{Prefix: c.Caller.Prefix, IDs: c.Caller.Below}}
 	if c.Caller.Root {
 		holder.Namespace, holder.Policies = store.RootNamespace, []string{RootName}
 	} else if s.Caller != nil {

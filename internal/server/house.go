@@ -101,7 +101,7 @@ func (h *house) open(ctx context.Context) (err error) {
 	h.identity = identity.New(identity.Config{Store: b, Clock: s.clock, Rand: rand.Reader, Log: h.log, Mount: h.mountOf, Above: h.namespaces.Ancestors, Elsewhere: namespace.Each})
 	if h.tokens, err = token.New(ctx, token.Config{
 		Store: b, Clock: s.clock, Log: h.log, Leases: leasesOf{h}, WipeCubbyhole: h.wipe, PolicyExists: h.policies.Exists, Method: h.method, Serving: mount.Serving,
-		EntityPolicies: h.entityPolicies, Entity: h.entityOf, Renewing: h.renewing,
+		EntityPolicies: h.entityPolicies, ExternalPolicies: h.externalPolicies, Entity: h.entityOf, Renewing: h.renewing,
 	}); err != nil {
 		return err
 	}

@@ -102,6 +102,26 @@ func (h *house) entityPolicies(ctx context.Context, ns store.NamespaceID, entity
 	return p.Policies(), nil
 }
 
+// externalPolicies returns what groups of other namespaces give an entity.
+func (h *house) externalPolicies(ctx context.Context, ns store.NamespaceID, entity string) (map[string][]string, error) {
+	p, err := h.identity.Principal(ctx, ns, entity)
+	if errors.Is(err, store.ErrNotFound) || err == nil && len(p.External()) == 0 {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	by := map[string][]string{}
+	for _, x := range p.External() {
+		sp, err := h.namespaces.ByID(ctx, x.NS)
+		if err != nil {
+			return nil, err
+		}
+		by[sp.UUID] = x.Policies
+	}
+	return by, nil
+}
+
 // renewing lets the renewal of an entity's token go on, and lets its external
 // groups follow if the method that granted it speaks of groups.
 func (h *house) renewing(ctx context.Context, c *route.Call, e *token.Entry) (func(store.Txn) error, error) {

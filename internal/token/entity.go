@@ -25,7 +25,10 @@ func (s *Store) facts(ctx context.Context, c *route.Call, e *Entry, text string)
 		f.NamespacePath = strings.TrimSuffix(f.NamespacePath, c.Caller.Prefix)
 	}
 	var err error
-	f.IdentityPolicies, err = s.entityPolicies(ctx, e)
+	if f.IdentityPolicies, err = s.entityPolicies(ctx, e); err != nil || e.EntityID == "" || s.ExternalPolicies == nil {
+		return f, err
+	}
+	f.ExternalPolicies, err = s.ExternalPolicies(ctx, e.NS, e.EntityID)
 	return f, err
 }
 

@@ -2,6 +2,8 @@ package token
 
 import (
 	"encoding/json"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/cofferhq/coffer/internal/route"
@@ -66,6 +68,8 @@ type facts struct {
 	ExpireTime     *time.Time `json:"expire_time"`
 	ExplicitMaxTTL int64      `json:"explicit_max_ttl"`
 	ID             string     `json:"id"`
+	// ExternalPolicies are what groups of other namespaces give the entity.
+	ExternalPolicies map[string][]string `json:"external_namespace_policies,omitempty"`
 	// IdentityPolicies are what the entity adds to the token's policies. They
 	// are shown, and those of other namespaces beside them, if there are any.
 	IdentityPolicies []string          `json:"identity_policies,omitempty"`
@@ -125,8 +129,10 @@ func (f facts) AppendJSON(b []byte) []byte {
 	b = wire.AppendStringMember(b, "id", f.ID)
 	issued := !f.IssueTime.IsZero()
 	if issued {
-		if len(f.IdentityPolicies) > 0 {
-			b = append(b, `,"external_namespace_policies":{},"identity_policies":`...)
+		if len(f.IdentityPolicies)+len(f.ExternalPolicies) > 0 {
+			b = append(b, `,"external_namespace_policies":`...)
+			b = appendLists(b, f.ExternalPolicies)
+			b = append(b, `,"identity_policies":`...)
 			b = wire.AppendStrings(b, f.IdentityPolicies)
 		}
 		b = append(b, `,"issue_time":`...)
@@ -160,6 +166,19 @@ func appendTime(b []byte, t time.Time) []byte {
 	b = append(b, '"')
 	b = t.UTC().AppendFormat(b, time.RFC3339Nano)
 	return append(b, '"')
+}
+
+func appendLists(b []byte, m map[string][]string) []byte {
+	b = append(b, '{')
+	for i, name := range slices.Sorted(maps.Keys(m)) {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = wire.AppendQuoted(b, name)
+		b = append(b, ':')
+		b = wire.AppendStrings(b, m[name])
+	}
+	return append(b, '}')
 }
 
 func appendMeta(b []byte, m map[string]string) []byte {

@@ -65,6 +65,9 @@ type Config struct {
 	// EntityPolicies returns the policies that an entity adds to its tokens',
 	// sorted; none for an entity that is gone. It may be nil.
 	EntityPolicies func(ctx context.Context, ns store.NamespaceID, entity string) ([]string, error)
+	// ExternalPolicies returns the policies that groups of other namespaces give an
+	// entity, by the ids that the API shows. It may be nil.
+	ExternalPolicies func(ctx context.Context, ns store.NamespaceID, entity string) (map[string][]string, error)
 	// Entity returns the entity of an alias at a mount, and what to write in the
 	// token's transaction if there is something to write; that returns the
 	// entity then. It may be nil.
