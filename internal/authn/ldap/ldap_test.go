@@ -359,13 +359,25 @@ func TestBadSettingsAreRefusedAndChangeNothing(t *testing.T) {
 	w.Write("groups/ENG", object{"policies": "other"})
 }
 
+// Active Directory binds by a principal's name; OpenLDAP does not, but finds one.
 func TestUPNLogins(t *testing.T) {
 	w := newWorld(t)
-	// OpenLDAP does not bind by a principal's name as Active Directory does; in
-	// search mode the attribute alone is what is looked for.
 	w.Write("config", object{"upndomain": "example.org"})
-	if r := w.login("alice", "alicepw"); !errors.Is(r.Err, fault.Unauthenticated) && !errors.Is(r.Err, fault.Invalid) {
-		t.Errorf("a directory without userPrincipalName: %v", r.Err)
+	if r := w.login("alice", "alicepw"); !errors.Is(r.Err, fault.Unauthenticated) {
+		t.Errorf("a user without a principal's name: %v", r.Err)
+	}
+	w.dir.Person("carol", "carolpw", "objectClass", "principal", "userPrincipalName", "Carol@Example.org")
+	w.dir.Person("mallory", "mallorypw", "objectClass", "principal", "userPrincipalName", "dave@example.org")
+	w.dir.Group("ops", "uid=carol,"+ldaptest.UserDN)
+	if r := w.login("CAROL", "carolpw"); r.Err != nil || r.Login.Alias != "carol" || !cmp.Equal(r.Login.Groups, []string{"ops"}) {
+		t.Errorf("got %v, %+v", r.Err, r.Login)
+	}
+	if r := w.login("dave", "mallorypw"); !errors.Is(r.Err, fault.Unauthenticated) {
+		t.Errorf("an entry that is called otherwise: %v", r.Err)
+	}
+	w.Write("config", object{"binddn": "", "bindpass": ""})
+	if r := w.login("carol", "carolpw"); !errors.Is(r.Err, fault.Unauthenticated) {
+		t.Errorf("a directory that does not bind by such names: %v", r.Err)
 	}
 }
 
