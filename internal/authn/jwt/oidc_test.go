@@ -2,6 +2,7 @@ package jwt_test
 
 import (
 	"errors"
+	"log/slog"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -11,9 +12,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/cofferhq/coffer/internal/authn/jwt"
 	"github.com/cofferhq/coffer/internal/engine/enginetest"
 	"github.com/cofferhq/coffer/internal/fault"
 	"github.com/cofferhq/coffer/internal/route"
+	"github.com/cofferhq/coffer/internal/wire"
 )
 
 const back = "http://localhost:8250/oidc/callback"
@@ -284,4 +287,40 @@ func FuzzState(f *testing.F) {
 			t.Errorf("the state %q gave a token", state)
 		}
 	})
+}
+
+// A redirect address that namespaces share needs to know which one to call.
+func TestTheNamespaceTravelsWithTheState(t *testing.T) {
+	w := newWebsite(t, nil)
+	table, err := route.NewTable(jwt.Type.Routes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := func() string {
+		var match route.Match
+		e, _ := table.Find(route.VerbWrite, "oidc/auth_url", &match)
+		body, err := wire.ParseObject([]byte(`{"redirect_uri": "`+back+`"}`), wire.DefaultLimits)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := &route.Call{Verb: route.VerbWrite, Namespace: route.Namespace{ID: 2, Path: "team/a/"}, Body: body, Log: slog.New(slog.DiscardHandler)}
+		c.SetMatch(&match, e)
+		reply, err := e.Handle(t.Context(), w.Instance, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, _ := enginetest.Result{Reply: reply}.Map(t)["auth_url"].(string)
+		return text
+	}
+	state, code := w.idp.approve(t, page())
+	if !strings.HasSuffix(state, ",ns=team/a") {
+		t.Errorf("the state is %s", state)
+	}
+	if r := w.finish("state", state, "code", code); r.Err != nil {
+		t.Error(r.Err)
+	}
+	w.Write("config", object{"oidc_discovery_url": w.idp.URL, "oidc_client_id": clientID, "oidc_client_secret": clientSecret, "default_role": "web", "namespace_in_state": false})
+	if state, _ := w.idp.approve(t, page()); strings.Contains(state, ",ns=") {
+		t.Errorf("the state is %s", state)
+	}
 }
