@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cofferhq/coffer/internal/clock"
+	"github.com/cofferhq/coffer/internal/gate"
 )
 
 // Canonical gives the tests the path that the gate would get.
@@ -24,4 +25,11 @@ func WithDeadline(parent context.Context, c clock.Clock, limit time.Duration) (c
 	d := &deadline{}
 	d.start(parent, c, c.Now(), limit)
 	return d, d.finish
+}
+
+// Travel sends what the leader cannot see of a request through headers, as
+// between nodes, and returns the request that the leader makes of it.
+func Travel(l *Listener, req *gate.Request, r *http.Request) (*gate.Request, error) {
+	origin{req}.write(r.Header)
+	return (&Forwarded{Listener: l}).parseForwarded(r)
 }
