@@ -48,6 +48,8 @@ type Replica interface {
 	// majority has agreed for good, and the log index at which it did.
 	Members() []Member
 	Committed() ([]Member, uint64)
+	// SetReluctant has this node be slower to stand for election than others.
+	SetReluctant(reluctant bool) error
 	// AppliedLog is the newest log entry in this node's state.
 	AppliedLog() uint64
 	Council
@@ -169,8 +171,14 @@ func (s *Service) Run(ctx context.Context, p *port.Port) error {
 		}
 	}()
 	members := uint64(0)
-	for {
+	for sealed := false; ; {
 		s.step(ctx)
+		if now := s.Barrier() == nil; now != sealed {
+			sealed = now
+			if err := s.Replica.SetReluctant(now); err != nil {
+				s.Log.Warn("changing how ready this node is to lead", "error", err)
+			}
+		}
 		if now := s.current().Index; now != members {
 			members = now
 			p.Recheck()

@@ -31,7 +31,7 @@ func NewMachine(fs vfs.FS, dir string) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Machine{machine{state: s, notify: func([]winner) {}, failed: func(err error) { panic(err) }, grown: func(int) {}, clock: clock.System{}}}
+	m := &Machine{machine{state: s, notify: func([]winner) {}, failed: func(err error) { panic(err) }, grown: func(int) {}, busy: newStopwatch(clock.System{})}}
 	m.recent.limit = 10 // so that tests get beyond it
 	m.Forget()
 	return m, nil

@@ -9,7 +9,6 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/hashicorp/raft"
 
-	"github.com/cofferhq/coffer/internal/clock"
 	"github.com/cofferhq/coffer/internal/store"
 )
 
@@ -32,13 +31,10 @@ type machine struct {
 	broken <-chan struct{} // closed when it has been
 	// grown is told how many bytes of log an entry had.
 	grown func(int)
-	clock clock.Clock
 	// members are those of the newest configuration applied.
 	members atomic.Pointer[members]
-	// busySince is when the running application of entries began, as Unix
-	// nanoseconds, or 0.
-	busySince atomic.Int64
-	applies   tally
+	busy    *stopwatch // the running application of entries
+	applies tally
 }
 
 var (
@@ -62,12 +58,8 @@ func (m *machine) ApplyBatch(logs []*raft.Log) []any {
 	if m.err != nil {
 		return m.refuse(answers)
 	}
-	began := m.clock.Now()
-	m.busySince.Store(began.UnixNano())
-	defer func() {
-		m.busySince.Store(0)
-		m.applies.add(1, m.clock.Now().Sub(began))
-	}()
+	m.busy.begin()
+	defer func() { m.applies.add(1, m.busy.end()) }()
 	m.recent.trim(m.at.commit)
 	a := application{machine: m, batch: m.state.db.NewBatch(), at: m.at}
 	defer a.batch.Close()

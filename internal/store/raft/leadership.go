@@ -171,24 +171,20 @@ func (s *Store) silence() error {
 	if failure := s.failure.Load(); failure != nil {
 		return *failure
 	}
-	now := s.config.Clock.Now()
-	if until := s.office.abstains.Load(); until != 0 && now.UnixNano() < until {
+	if until := s.office.abstains.Load(); until != 0 && s.config.Clock.Now().UnixNano() < until {
 		return errAbstains
 	}
 	for _, work := range []struct {
-		what  string
-		since int64
-		most  time.Duration
+		what string
+		took time.Duration
+		most time.Duration
 	}{
-		{"a write to the log", s.log.busySince.Load(), maxStall},
-		{"applying the log", s.machine.busySince.Load(), maxStall},
-		{"a flush of the state", s.flushing.Load(), maxFlushStall},
+		{"a write to the log", s.log.busy.running(), maxStall},
+		{"applying the log", s.machine.busy.running(), maxStall},
+		{"a flush of the state", s.flushing.running(), maxFlushStall},
 	} {
-		if work.since == 0 {
-			continue
-		}
-		if took := now.Sub(time.Unix(0, work.since)); took > work.most*time.Duration(s.config.Multiplier) {
-			return fmt.Errorf("the disk hangs: %s takes %s so far", work.what, took.Round(time.Millisecond))
+		if work.took > work.most*time.Duration(s.config.Multiplier) {
+			return fmt.Errorf("the disk hangs: %s takes %s so far", work.what, work.took.Round(time.Millisecond))
 		}
 	}
 	return nil
@@ -198,6 +194,25 @@ func (s *Store) silence() error {
 // it may not have noticed yet that one of them has it. A node alone stays.
 func (s *Store) resigned() bool {
 	return s.silence() != nil && slices.ContainsFunc(s.Members(), func(m Member) bool { return m.Voter && m.ID != string(s.nodeID) })
+}
+
+// SetReluctant has this node be slower to stand for election than others, while
+// it would be of little use as a leader.
+func (s *Store) SetReluctant(reluctant bool) error {
+	span := patience * time.Duration(s.config.Multiplier)
+	if reluctant {
+		span *= 2
+	}
+	return s.reconfigure(func(c *raft.ReloadableConfig) { c.HeartbeatTimeout, c.ElectionTimeout = span, span })
+}
+
+// reconfigure changes what raft lets be changed while it runs.
+func (s *Store) reconfigure(change func(*raft.ReloadableConfig)) error {
+	s.reconfiguring.Lock()
+	defer s.reconfiguring.Unlock()
+	c := s.raft.ReloadableConfig()
+	change(&c)
+	return s.raft.ReloadConfig(c)
 }
 
 // LastContact is how long ago this node heard from a leader, zero if it leads.

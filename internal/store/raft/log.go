@@ -33,8 +33,7 @@ type logStore struct {
 	broken      atomic.Pointer[error]
 	opened      atomic.Bool // set once Open has succeeded
 
-	// busySince is when the running write began, as Unix nanoseconds, or 0.
-	busySince atomic.Int64
+	busy *stopwatch // the running write
 	// lastWrite is how long the last write took.
 	lastWrite atomic.Int64
 }
@@ -48,7 +47,7 @@ var (
 // openLog opens the log in dir, which is there. full is called when there is
 // no room for another segment, failed when a write has not succeeded.
 func openLog(dir string, fsys vfs.FS, config Config, full func(), failed, failAndPark func(error)) (*logStore, error) {
-	l := &logStore{dir: dir, fs: fsys, clock: config.Clock, failed: failed, failAndPark: failAndPark}
+	l := &logStore{dir: dir, fs: fsys, clock: config.Clock, busy: newStopwatch(config.Clock), failed: failed, failAndPark: failAndPark}
 	l.meta = &metaFile{fs: fsys, path: fsys.PathJoin(dir, "meta")}
 	if err := l.mendTail(); err != nil {
 		return nil, err
@@ -71,11 +70,9 @@ func (l *logStore) writing(what string, write func() error) error {
 	if broken := l.broken.Load(); broken != nil {
 		return *broken
 	}
-	began := l.clock.Now()
-	l.busySince.Store(began.UnixNano())
+	l.busy.begin()
 	err := write()
-	l.busySince.Store(0)
-	l.lastWrite.Store(int64(l.clock.Now().Sub(began)))
+	l.lastWrite.Store(int64(l.busy.end()))
 	if err != nil {
 		err = fmt.Errorf("%s in %s: %w", what, l.dir, err)
 		l.broken.CompareAndSwap(nil, &err)
@@ -133,13 +130,7 @@ func (l *logStore) GetLog(index uint64, entry *raft.Log) error {
 }
 
 // stalled returns how long the running write has taken so far.
-func (l *logStore) stalled() time.Duration {
-	since := l.busySince.Load()
-	if since == 0 {
-		return 0
-	}
-	return l.clock.Now().Sub(time.Unix(0, since))
-}
+func (l *logStore) stalled() time.Duration { return l.busy.running() }
 
 // filer names our codec in segment headers. raft-wal 0.4 takes a codec but
 // describes every segment that it makes as written by its own, and then refuses

@@ -35,6 +35,7 @@ func Open(config Config) (*Store, error) {
 		settled:   make(chan struct{}),
 		broken:    make(chan struct{}),
 		elected:   make(chan bool, 16),
+		flushing:  newStopwatch(config.Clock),
 	}
 	s.office.changed = make(chan struct{})
 	s.progress.changed = make(chan struct{})
@@ -105,8 +106,8 @@ func (s *Store) openFiles(undo *cleanup) error {
 		return err
 	}
 	events := &pebble.EventListener{
-		FlushBegin:      func(pebble.FlushInfo) { s.flushing.Store(s.config.Clock.Now().UnixNano()) },
-		FlushEnd:        func(pebble.FlushInfo) { s.flushing.Store(0) },
+		FlushBegin:      func(pebble.FlushInfo) { s.flushing.begin() },
+		FlushEnd:        func(pebble.FlushInfo) { s.flushing.end() },
 		BackgroundError: s.backgroundError,
 		// Left to Pebble, the first damaged block would end the process. Here
 		// the read of it fails.
@@ -219,7 +220,7 @@ func (s *Store) startRaft(undo *cleanup) (err error) {
 	}
 	s.machine = &machine{
 		state: s.state, snapshots: s.snapshots, at: s.state.position(), notify: s.notify, replaced: s.notifyReplaced,
-		failed: s.fail, broken: s.broken, grown: s.logGrew, clock: s.config.Clock,
+		failed: s.fail, broken: s.broken, grown: s.logGrew, busy: newStopwatch(s.config.Clock),
 	}
 	s.machine.recent.limit = remembered
 	s.machine.recent.reset(s.machine.at.commit)

@@ -28,10 +28,12 @@ type Store struct {
 	space     *space
 	unlock    func() error
 
+	reconfiguring sync.Mutex // held while raft's configuration is changed
+
 	elected  chan bool // from raft: this node has become, or is no longer, the leader
 	office   office
 	progress progress
-	flushing atomic.Int64 // when the running flush of the state began, Unix nanoseconds, or 0
+	flushing *stopwatch // the running flush of the state
 
 	proposals chan *proposal
 	inFlight  chan entryInFlight
@@ -335,9 +337,7 @@ func (s *Store) leaveTrail() {
 			trail = last
 		}
 	}
-	c := s.raft.ReloadableConfig()
-	c.TrailingLogs = trail
-	if err := s.raft.ReloadConfig(c); err != nil {
+	if err := s.reconfigure(func(c *raft.ReloadableConfig) { c.TrailingLogs = trail }); err != nil {
 		s.config.Logger.Warn("setting how much log is left", "error", err)
 	}
 }
