@@ -93,16 +93,16 @@ var errForbidden = errors.New("the address is not one that challenges may reach"
 func (v *Validator) dialer() *net.Dialer {
 	return &net.Dialer{Resolver: v.resolver(), ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
 		ap, err := netip.ParseAddrPort(address)
-		if err != nil || !v.mayReach(ap.Addr()) {
+		if err != nil || !v.MayReach(ap.Addr()) {
 			return errForbidden
 		}
 		return nil
 	}}
 }
 
-// mayReach decides about an address: public ones, unless they are excluded, and
+// MayReach decides about an address: public ones, unless they are excluded, and
 // those that are permitted.
-func (v *Validator) mayReach(ip netip.Addr) bool {
+func (v *Validator) MayReach(ip netip.Addr) bool {
 	ip = ip.Unmap().WithZone("")
 	in := func(list []netip.Prefix) bool {
 		return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(ip) })
