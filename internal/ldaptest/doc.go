@@ -5,7 +5,8 @@
 //	├── ou=users    uid=alice (alicepw), uid=bob (bobpw), inetOrgPerson
 //	└── ou=groups   cn=engineers with alice, groupOfNames
 //
-// The class principal adds userPrincipalName, as Active Directory has it.
+// The class principal adds userPrincipalName and sAMAccountName, as Active Directory
+// has them.
 //
 // The directory's owner is [BindDN]. cn=svc (svcpw) is an account for services,
 // which may read and may change its own password.

@@ -21,14 +21,15 @@ import (
 
 // config is a row.
 type config struct {
-	URL          string `json:"url"`
-	UserDN       string `json:"user_dn,omitempty"`
-	UserAttr     string `json:"user_attr"`
-	UserFilter   string `json:"user_filter"`
-	UPNDomain    string `json:"upn_domain,omitempty"`
-	DiscoverDN   bool   `json:"discover_dn,omitempty"`
-	BindDN       string `json:"bind_dn,omitempty"`
-	BindPassword string `json:"bind_password,omitempty"`
+	URL            string `json:"url"`
+	UserDN         string `json:"user_dn,omitempty"`
+	UserAttr       string `json:"user_attr"`
+	UserFilter     string `json:"user_filter"`
+	UPNDomain      string `json:"upn_domain,omitempty"`
+	SAMAccountName bool   `json:"sam_account_name,omitempty"`
+	DiscoverDN     bool   `json:"discover_dn,omitempty"`
+	BindDN         string `json:"bind_dn,omitempty"`
+	BindPassword   string `json:"bind_password,omitempty"`
 	// NextPassword is what the service account's password is being changed to;
 	// after a crash either may be the right one.
 	NextPassword   string            `json:"next_password,omitempty"`
@@ -86,7 +87,7 @@ func (m *method) readConfig(ctx context.Context, _ *route.Call, _ emptyRequest) 
 		TokenAnswer: authn.Answer(c.Token), AnonymousGroup: c.AnonymousGroup, BindDN: c.BindDN, CaseSensitive: c.CaseSensitive, Certificate: c.Certificate,
 		ConnectTimeout: wire.Duration(c.ConnectTimeout), DenyNullBind: c.DenyNullBind, Dereference: c.Dereference, DiscoverDN: c.DiscoverDN, GroupAttr: c.GroupAttr,
 		GroupDN: c.GroupDN, GroupFilter: c.GroupFilter, InsecureTLS: c.InsecureTLS, PageSize: c.PageSize, PasswordPolicy: c.PasswordPolicy,
-		RequestTimeout: wire.Duration(c.RequestTimeout), StartTLS: c.StartTLS, TLSMax: c.TLSMax, TLSMin: c.TLSMin, UPNDomain: c.UPNDomain, URL: c.URL,
+		RequestTimeout: wire.Duration(c.RequestTimeout), SAMAccountName: c.SAMAccountName, StartTLS: c.StartTLS, TLSMax: c.TLSMax, TLSMin: c.TLSMin, UPNDomain: c.UPNDomain, URL: c.URL,
 		OldGroupCN: c.OldGroupCN, TokenGroups: c.TokenGroups, UserAttr: c.UserAttr, UserDN: c.UserDN, UserFilter: c.UserFilter, UsernameAlias: c.UsernameAlias,
 	}, err
 }
@@ -123,7 +124,7 @@ func (in *configRequest) apply(c *config) error {
 		from wire.Opt[bool]
 		to   *bool
 	}{
-		{in.DiscoverDN, &c.DiscoverDN}, {in.AnonymousGroup, &c.AnonymousGroup}, {in.TokenGroups, &c.TokenGroups}, {in.OldGroupCN, &c.OldGroupCN},
+		{in.DiscoverDN, &c.DiscoverDN}, {in.SAMAccountName, &c.SAMAccountName}, {in.AnonymousGroup, &c.AnonymousGroup}, {in.TokenGroups, &c.TokenGroups}, {in.OldGroupCN, &c.OldGroupCN},
 		{in.InsecureTLS, &c.InsecureTLS}, {in.StartTLS, &c.StartTLS}, {in.CaseSensitive, &c.CaseSensitive}, {in.UsernameAlias, &c.UsernameAlias}, {in.DenyNullBind, &c.DenyNullBind},
 	} {
 		b.from.Into(b.to)

@@ -177,7 +177,11 @@ func (d *directory) find(name string) (entry, error) {
 
 func (d *directory) userFilter(name string) (string, error) {
 	if d.config.UPNDomain != "" {
-		return fmt.Sprintf("(userPrincipalName=%s)", ldap.EscapeFilter(name+"@"+d.config.UPNDomain)), nil
+		principal := fmt.Sprintf("(userPrincipalName=%s)", ldap.EscapeFilter(name+"@"+d.config.UPNDomain))
+		if d.config.SAMAccountName {
+			return fmt.Sprintf("(|%s(sAMAccountName=%s))", principal, ldap.EscapeFilter(name)), nil
+		}
+		return principal, nil
 	}
 	filter, err := render(d.config.UserFilter, filterValues{UserAttr: d.config.UserAttr, Username: name})
 	if err != nil {

@@ -375,6 +375,16 @@ func TestUPNLogins(t *testing.T) {
 	if r := w.login("dave", "mallorypw"); !errors.Is(r.Err, fault.Unauthenticated) {
 		t.Errorf("an entry that is called otherwise: %v", r.Err)
 	}
+	w.dir.Person("erin", "erinpw", "objectClass", "principal", "sAMAccountName", "erin")
+	if r := w.login("erin", "erinpw"); !errors.Is(r.Err, fault.Unauthenticated) {
+		t.Errorf("by the account's name: %v", r.Err)
+	}
+	w.Write("config", object{"enable_samaccountname_login": true})
+	for name, password := range map[string]string{"erin": "erinpw", "carol": "carolpw"} {
+		if r := w.login(name, password); r.Err != nil {
+			t.Errorf("by either name, %s: %v", name, r.Err)
+		}
+	}
 	w.Write("config", object{"binddn": "", "bindpass": ""})
 	if r := w.login("carol", "carolpw"); !errors.Is(r.Err, fault.Unauthenticated) {
 		t.Errorf("a directory that does not bind by such names: %v", r.Err)

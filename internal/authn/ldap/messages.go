@@ -39,6 +39,7 @@ type configRequest struct {
 	UserAttr       wire.Opt[string]        `json:"userattr" doc:"Attribute that holds the name of a user; cn unless given."`
 	UserFilter     wire.Opt[string]        `json:"userfilter" doc:"Filter that finds a user: a template with {{.UserAttr}} and {{.Username}}."`
 	UPNDomain      wire.Opt[string]        `json:"upndomain" doc:"Domain that is appended to names, for Active Directory: users bind as NAME@DOMAIN."`
+	SAMAccountName wire.Opt[bool]          `json:"enable_samaccountname_login" doc:"With upndomain, finds users by sAMAccountName too."`
 	DiscoverDN     wire.Opt[bool]          `json:"discoverdn" doc:"Finds users by a search without a service account."`
 	BindDN         wire.Opt[string]        `json:"binddn" doc:"Service account that searches."`
 	BindPassword   wire.Opt[wire.Secret]   `json:"bindpass" doc:"Password of the service account." sensitive:"true"`
@@ -82,6 +83,7 @@ type configAnswer struct {
 	PageSize       int           `json:"max_page_size"`
 	PasswordPolicy string        `json:"password_policy,omitempty"`
 	RequestTimeout wire.Duration `json:"request_timeout"`
+	SAMAccountName bool          `json:"enable_samaccountname_login,omitempty"`
 	StartTLS       bool          `json:"starttls"`
 	TLSMax         string        `json:"tls_max_version"`
 	TLSMin         string        `json:"tls_min_version"`
