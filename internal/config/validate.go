@@ -229,6 +229,12 @@ func (v *validator) retryJoin(j RetryJoin) {
 		v.errorf(j.Pos, "retry_join has both leader_api_addr and auto_join; use two blocks")
 	case j.LeaderAPIAddr != "":
 		v.apiAddrOf(j)
+	case strings.Contains(j.AutoJoin, "provider="):
+		v.errorf(j.Pos, `auto_join asks no cloud provider for nodes; use auto_join = "dns-srv NAME", or leader_api_addr`)
+	default:
+		if fields := strings.Fields(j.AutoJoin); len(fields) != 2 || fields[0] != "dns-srv" {
+			v.errorf(j.Pos, `auto_join must be "dns-srv NAME", where NAME has SRV records of the nodes' APIs, not %q`, clip(j.AutoJoin))
+		}
 	}
 	if v.c.ClusterAddr == "" {
 		v.errorf(j.Pos, "retry_join needs cluster_addr, the URL at which the other nodes reach this one")

@@ -96,6 +96,9 @@ func TestValidateSaysWhatToDo(t *testing.T) {
 			`c:4:2: retry_join needs leader_api_addr, the URL of another node, or auto_join`,
 			`c:4:2: retry_join needs cluster_addr, the URL at which the other nodes reach this one`,
 		}},
+		"joining by what a cloud knows": {listener + "cluster_addr = \"https://10.0.0.1:8201\"\nstorage \"raft\" {\n path = \"d\"\n retry_join {\n  auto_join = \"provider=aws tag_key=x\"\n }\n}", []string{
+			`c:5:2: auto_join asks no cloud provider for nodes; use auto_join = "dns-srv NAME", or leader_api_addr`,
+		}},
 		"a seal that is not supported": {ok + "seal \"pkcs11\" {\n pin = \"1234\" }", []string{
 			`c:3:1: seal type "pkcs11" is not supported; use shamir, or set disabled = true in this block`,
 		}},

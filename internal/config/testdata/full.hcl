@@ -63,7 +63,7 @@ storage "raft" {
     leader_tls_servername = "coffer.internal"
   }
   retry_join {
-    auto_join        = "provider=k8s"
+    auto_join        = "dns-srv _coffer._tcp.example.com"
     auto_join_scheme = "https"
     auto_join_port   = 8200
   }
