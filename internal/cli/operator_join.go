@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/cofferhq/coffer/api"
 )
@@ -25,7 +26,7 @@ func raftJoinCommand() *command {
 		define: func(fs *flag.FlagSet) action {
 			var f joinFlags
 			text := func(to *string, name, doc string) { fs.StringVar(to, name, "", doc) }
-			text(&f.caCert, "leader-ca-cert", "PEM `file` of who has issued the other node's certificate, or @FILE")
+			text(&f.caCert, "leader-ca-cert", "PEM `file` of who has issued the other node's certificate; @FILE and the PEM itself do, too")
 			text(&f.clientCert, "leader-client-cert", "PEM `file` of the certificate to show to it")
 			text(&f.clientKey, "leader-client-key", "PEM `file` of that certificate's key")
 			text(&f.ServerName, "leader-tls-servername", "`name` in the other node's certificate")
@@ -47,14 +48,14 @@ func (c *call) join(ctx context.Context, f joinFlags) error {
 		name string
 		to   *string
 	}{{f.caCert, &f.CACert}, {f.clientCert, &f.ClientCert}, {f.clientKey, &f.ClientKey}} {
-		if file.name == "" {
+		switch {
+		case file.name == "":
+			continue
+		case strings.HasPrefix(file.name, "-----BEGIN"): // as Vault's command takes it
+			*file.to = file.name
 			continue
 		}
-		name := file.name
-		if name[0] == '@' {
-			name = name[1:]
-		}
-		text, err := os.ReadFile(name)
+		text, err := os.ReadFile(strings.TrimPrefix(file.name, "@"))
 		if err != nil {
 			return fmt.Errorf("reading the TLS files: %w", err)
 		}

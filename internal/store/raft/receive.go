@@ -160,10 +160,11 @@ func (m *machine) Restore(io.ReadCloser) error {
 		to.floor = to.commit
 	}
 	if err := m.putInForce(r, to); err != nil {
-		// Of two states nobody would know which is this node's.
+		// Of two states nobody would know which is this node's. Raft would end
+		// the process over the error.
 		m.err = fmt.Errorf("taking over a state: %w", err)
 		m.failed(m.err)
-		return m.err
+		select {}
 	}
 	m.at = to
 	m.members.Store(&members{Index: r.meta.ConfigurationIndex, Configuration: r.meta.Configuration})

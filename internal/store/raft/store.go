@@ -372,7 +372,7 @@ func (s *Store) shutdown() error {
 	s.tasks.Wait()
 	s.cutLog() // so that opening has nothing to read
 	err := s.raft.Shutdown().Error()
-	err = errors.Join(err, s.state.close(), s.log.Close(), s.unlock())
+	err = errors.Join(err, s.snapshots.dropReceived(), s.state.close(), s.log.Close(), s.unlock())
 	if err != nil {
 		return fmt.Errorf("closing storage in %s: %w", s.config.Path, err)
 	}
