@@ -1,6 +1,8 @@
 package httpd
 
 import (
+	"encoding/asn1"
+	"encoding/base64"
 	"net/url"
 	"strings"
 	"unicode/utf8"
@@ -36,6 +38,7 @@ func canonical(u *url.URL) (string, error) {
 	if strings.ContainsFunc(path, func(r rune) bool { return r >= 0x80 && r < 0xa0 || r == '\u2028' || r == '\u2029' || r == '\ufeff' }) {
 		return "", fault.New(fault.Invalid, "the path contains a control character")
 	}
+	path = joinOCSP(path)
 	rest := path
 	for first := true; ; first = false {
 		seg, tail, more := strings.Cut(rest, "/")
@@ -50,6 +53,27 @@ func canonical(u *url.URL) (string, error) {
 		}
 		rest = tail
 	}
+}
+
+// joinOCSP gives an OCSP request in a path its one spelling. Such a request is
+// base64 (RFC 6960, appendix A.1), in which slashes can follow each other, and
+// clients do not agree on whether to encode them. Only a path that would be
+// refused is touched, and only if its end is one whole DER structure: it becomes
+// a single segment of base64url.
+func joinOCSP(path string) string {
+	head, text, ok := strings.Cut(path, "/ocsp/")
+	if !ok || !strings.HasPrefix(text, "M") || !strings.Contains(text, "//") {
+		return path
+	}
+	der, err := base64.RawStdEncoding.Strict().DecodeString(strings.TrimRight(text, "="))
+	if err != nil {
+		return path
+	}
+	var whole asn1.RawValue
+	if rest, err := asn1.Unmarshal(der, &whole); err != nil || len(rest) > 0 || whole.Tag != asn1.TagSequence {
+		return path
+	}
+	return head + "/ocsp/" + base64.RawURLEncoding.EncodeToString(der)
 }
 
 // encodedDotOrSlash reports whether s begins with the percent-encoding of '.',

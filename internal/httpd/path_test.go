@@ -1,6 +1,7 @@
 package httpd_test
 
 import (
+	"encoding/base64"
 	"errors"
 	"net/url"
 	"strings"
@@ -91,4 +92,35 @@ func FuzzCanonical(f *testing.F) {
 			t.Fatalf("%q gives %q, which gives %q, %v", text, path, again, err)
 		}
 	})
+}
+
+// TestOCSPRequestsArePaths: base64 with slashes beside each other is one segment
+// behind "ocsp", and nothing else is.
+func TestOCSPRequestsArePaths(t *testing.T) {
+	request := []byte{0x30, 0x05, 0x04, 0x03, 0xff, 0xff, 0xff} // "MAUEA////w" in base64
+	standard, safe := base64.StdEncoding.EncodeToString(request), base64.RawURLEncoding.EncodeToString(request)
+	if !strings.Contains(standard, "//") {
+		t.Fatalf("%s has no slashes", standard)
+	}
+	for path, want := range map[string]string{
+		"pki/ocsp/" + standard:                         "pki/ocsp/" + safe,
+		"pki/ocsp/" + url.PathEscape(standard):         "pki/ocsp/" + safe,
+		"pki/ocsp/" + strings.TrimRight(standard, "="): "pki/ocsp/" + safe,
+		"pki/ocsp/" + safe:                             "pki/ocsp/" + safe,
+		"secret/data/ocsp/My/secret":                   "secret/data/ocsp/My/secret",
+		"secret/data/ocsp/My//secret":                  "",
+		"pki/ocsp/" + standard + "//":                  "",
+		"pki/ocsp//" + standard:                        "",
+		"pki/" + standard:                              "",
+		"pki/ocsp/" + standard + "/../x":               "",
+	} {
+		u, err := url.Parse("http://x/v1/" + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := httpd.Canonical(u)
+		if got != want || (err == nil) != (want != "") {
+			t.Errorf("%s: %q, %v", path, got, err)
+		}
+	}
 }
