@@ -140,7 +140,7 @@ func (d *directory) search(base string, scope, limit int, filter string, attribu
 	request := ldap.NewSearchRequest(base, scope, deref, limit, int(d.config.RequestTimeout.Seconds()), false, filter, attributes, nil)
 	var result *ldap.SearchResult
 	if d.config.PageSize > 0 && limit == 0 {
-		result, err = d.SearchWithPaging(request, uint32(d.config.PageSize)) //nolint:gosec // it was checked
+		result, err = d.SearchWithPaging(request, uint32(d.config.PageSize))
 	} else {
 		result, err = d.Search(request)
 	}
