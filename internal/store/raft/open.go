@@ -181,8 +181,10 @@ func nodeID(fsys vfs.FS, path, configured string) (raft.ServerID, error) {
 const patience = 700 * time.Millisecond
 
 // tellCommit is how soon followers are told of a commit that no other follows,
-// at least; it is at most twice that.
-const tellCommit = 10 * time.Millisecond
+// at least; it is at most twice that. The messages that tell them are sent for
+// ever: at 10 ms an idle leader of three used 7 per cent of a processor, at 30 ms
+// 3, at 500 ms 2.
+const tellCommit = 30 * time.Millisecond
 
 func (s *Store) raftConfig() *raft.Config {
 	c := raft.DefaultConfig()
