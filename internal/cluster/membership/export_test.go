@@ -29,7 +29,7 @@ func (s *Service) Challenge(ctx context.Context, id string) (ticket, wrapped []b
 	return ticket, wrapped, err
 }
 
-// Admit adds a node that has answered.
+// Admission adds a node that has answered.
 func (s *Service) Admission(ctx context.Context, a Application, ticket, answer []byte) error {
 	_, err := s.admit(ctx, a.application, ticket, answer)
 	return err
@@ -37,3 +37,9 @@ func (s *Service) Admission(ctx context.Context, a Application, ticket, answer [
 
 // Step has the leader do what is due.
 func (s *Service) Step(ctx context.Context) { s.step(ctx) }
+
+// Ask asks a target for a challenge.
+func (s *Service) Ask(ctx context.Context, t Target) error {
+	_, err := s.takeChallenge(ctx, t)
+	return err
+}

@@ -3,9 +3,13 @@ package membership_test
 import (
 	"bytes"
 	"context"
+	"encoding/pem"
 	"errors"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -286,5 +290,52 @@ func TestDiscoveryIsByDNSOnly(t *testing.T) {
 		if err := membership.CheckDiscovery(how); (err == nil) != ok {
 			t.Errorf("%q: %v", how, err)
 		}
+	}
+}
+
+// TestTargets asks nodes over TLS, some of which are none.
+func TestTargets(t *testing.T) {
+	l := newLeader(t)
+	answer := func(status int, body string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(status)
+			_, _ = w.Write([]byte(body))
+		}
+	}
+	for name, tt := range map[string]struct {
+		handler http.HandlerFunc
+		change  func(*membership.Target)
+		want    error // nil is success
+		text    string
+	}{
+		"a node":                 {answer(200, `{"data":{"cluster_id":"c1"}}`), nil, nil, ""},
+		"a name that it has":     {answer(200, `{"data":{"cluster_id":"c1"}}`), func(t *membership.Target) { t.ServerName = "example.com" }, nil, ""},
+		"a name that it has not": {answer(200, `{}`), func(t *membership.Target) { t.ServerName = "other.test" }, fault.Unavailable, ""},
+		"an issuer not trusted":  {answer(200, `{}`), func(t *membership.Target) { t.CA = "" }, fault.Unavailable, ""},
+		"an issuer unreadable":   {answer(200, `{}`), func(t *membership.Target) { t.CA = "x" }, fault.Invalid, "leader_ca_cert"},
+		"half a certificate":     {answer(200, `{}`), func(t *membership.Target) { t.Certificate = "x" }, fault.Invalid, "leader_client_key"},
+		"no URL":                 {answer(200, `{}`), func(t *membership.Target) { t.Address = "10.0.0.1:8200" }, fault.Invalid, "leader_api_addr"},
+		"who refuses":            {answer(400, `{"errors":["choose another node_id"]}`), nil, fault.Invalid, "choose another node_id"},
+		"who forbids":            {answer(403, `{"errors":["permission denied"]}`), nil, fault.Denied, ""},
+		"who is sealed":          {answer(503, `{"errors":["Vault is sealed"]}`), nil, fault.Unavailable, "sealed"},
+		"who is something else":  {answer(200, `<html>`), nil, fault.Unavailable, "no node"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewTLSServer(tt.handler)
+			defer server.Close()
+			target := membership.Target{
+				Address: server.URL, CA: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})),
+			}
+			if tt.change != nil {
+				tt.change(&target)
+			}
+			err := l.Ask(t.Context(), target)
+			switch {
+			case tt.want == nil && err != nil, tt.want != nil && !errors.Is(err, tt.want):
+				t.Errorf("error is %v (%v), want %v", err, fault.KindOf(err), tt.want)
+			case err != nil && !strings.Contains(err.Error(), tt.text):
+				t.Errorf("error is %v, which does not say %q", err, tt.text)
+			}
+		})
 	}
 }
