@@ -374,7 +374,7 @@ func (o *order) answer(cert *certificate) (*issued, error) {
 	f := o.fields
 	out := &issued{
 		Chain: chainText(cert.from.chain, f.Format, f.NoRoots), Certificate: certText(cert.der, f.Format), Expiration: cert.t.NotAfter.Unix(),
-		IssuingCA: certText(cert.from.DER, f.Format), NotBefore: cert.t.NotBefore.Unix(), SerialNumber: cert.serial,
+		IssuingCA: cert.from.text(f.Format), NotBefore: cert.t.NotBefore.Unix(), SerialNumber: cert.serial,
 	}
 	parts := []string{}
 	if o.key != nil {

@@ -188,16 +188,20 @@ func certText(der []byte, format string) string {
 	return certPEM(der)
 }
 
+// text writes an issuer's certificate in an answer's format.
+func (i *issuer) text(format string) string {
+	if format == formatDER {
+		return certText(i.DER, format)
+	}
+	return i.pem
+}
+
 // chainText writes a chain in an answer's format.
 func chainText(chain []*issuer, format string, noRoots bool) []string {
 	list := make([]string, 0, len(chain))
 	for _, i := range chain {
-		switch {
-		case noRoots && i.root:
-		case format == formatDER:
-			list = append(list, certText(i.DER, format))
-		default:
-			list = append(list, i.pem)
+		if !noRoots || !i.root {
+			list = append(list, i.text(format))
 		}
 	}
 	return list
