@@ -143,34 +143,40 @@ func (s *Server) echo(ctx context.Context) error {
 			s.log.Info("this node no longer leads", "leader", l.ID)
 		}
 		led = l.Self
+		wait := cluster.EchoInterval
 		switch {
 		case l.Self:
 			s.roster.Keep(func(id string) bool { _, ok := s.raft.Member(id); return ok && id != s.nodeID() })
-		case l.ID != "":
-			s.tell(ctx, l)
+		case l.ID != "" && !s.tell(ctx, l):
+			wait = tellAgain
 		}
 		select {
 		case <-changed:
-		case <-s.clock.After(cluster.EchoInterval):
+		case <-s.clock.After(wait):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 }
 
-// tell tells the leader how this node is and notes how the leader is. If that
-// fails, it is tried again in a second.
-func (s *Server) tell(ctx context.Context, l replica.Leader) {
+// tellAgain is how soon a leader is told again that could not be told: one that
+// is new may not have settled in.
+const tellAgain = cluster.EchoInterval / 10
+
+// tell tells the leader how this node is and notes how the leader is. It reports
+// false if that failed.
+func (s *Server) tell(ctx context.Context, l replica.Leader) bool {
 	ctx, cancel := context.WithTimeout(ctx, cluster.EchoInterval)
 	defer cancel()
 	began := s.clock.Now()
 	theirs, err := s.peers.Echo(ctx, l, s.self())
 	if err != nil {
 		s.log.Debug("telling the leader how this node is", "error", err)
-		return
+		return false
 	}
 	s.echoTook.Store(int64(s.clock.Now().Sub(began)))
 	s.heard.Store(&theirs)
+	return true
 }
 
 // catchUp gives a node that follows another a chance to have the rows that a
