@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"slices"
@@ -260,7 +261,7 @@ func (e *Engine) newEAB(ctx context.Context, c *route.Call, _ struct{}) (*eabRes
 		return nil, err
 	}
 	raw := make([]byte, 33)
-	if _, err := e.host.Rand.Read(raw); err != nil {
+	if _, err := io.ReadFull(e.host.Rand, raw); err != nil {
 		return nil, err
 	}
 	k := eabKey{ID: id, Key: eabPrefix + base64.RawURLEncoding.EncodeToString(raw), Directory: strings.TrimSuffix(c.Path, "/new-eab"), Created: c.Now}

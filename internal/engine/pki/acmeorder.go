@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"errors"
+	"io"
 	"net/netip"
 	"slices"
 	"strings"
@@ -210,7 +211,7 @@ func (e *Engine) newAuthorization(o *acmeOrder, id identifier) (*authorization, 
 	}
 	for _, kind := range acme.ChallengeTypes(id.Type, a.Wildcard) {
 		token := make([]byte, 32)
-		if _, err := e.host.Rand.Read(token); err != nil {
+		if _, err := io.ReadFull(e.host.Rand, token); err != nil {
 			return nil, err
 		}
 		a.Challenges = append(a.Challenges, challenge{Type: kind, Token: base64.RawURLEncoding.EncodeToString(token), Status: statusPending})
@@ -443,141 +444,4 @@ func (e *Engine) acmeCert(ctx context.Context, s *signed) (*acmeAnswer, error) {
 		}
 	}
 	return &acmeAnswer{raw: b.Bytes(), kind: typePEMChain}, nil
-}
-
-// acmeRevoke revokes a certificate for the account that ordered it, for an
-// account that has proved control of all its names, or for who has its key.
-func (e *Engine) acmeRevoke(ctx context.Context, s *signed) (*acmeAnswer, error) {
-	var p struct {
-		Certificate string `json:"certificate"`
-		Reason      int    `json:"reason"`
-	}
-	if err := s.decode(&p); err != nil {
-		return nil, err
-	}
-	der, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(p.Certificate, "="))
-	if err != nil {
-		return nil, acme.Errorf(acme.Malformed, "the certificate is not base64url")
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil, acme.Errorf(acme.Malformed, "the certificate is malformed")
-	}
-	if p.Reason < 0 || p.Reason > 10 || p.Reason == 6 || p.Reason == 7 || p.Reason == 8 {
-		return nil, acme.Errorf(acme.BadRevocationReason, "the reason must be one of 0 to 5, 9 and 10")
-	}
-	if s.account == nil {
-		if !keypair.Same(cert.PublicKey, s.request.JWK.Key) {
-			return nil, acme.Errorf(acme.Unauthorized, "the request is not signed by the certificate's key")
-		}
-	} else if err := e.mayRevoke(ctx, s, cert); err != nil {
-		return nil, err
-	}
-	known := e.view(ctx, func(r store.Reader) error {
-		rec, err := e.cert(r, cert.SerialNumber)
-		if err != nil || !bytes.Equal(rec.DER, der) {
-			return acme.Errorf(acme.Unauthorized, "the certificate was not made here")
-		}
-		if _, err = e.revocation(r, rec.Issuer, cert.SerialNumber); err == nil {
-			return acme.Errorf(acme.AlreadyRevoked, "the certificate is revoked already")
-		}
-		return nil
-	})
-	if known != nil {
-		return nil, known
-	}
-	if _, err := e.revokeCert(ctx, cert, p.Reason); err != nil {
-		return nil, err
-	}
-	return &acmeAnswer{status: 200}, nil
-}
-
-func (e *Engine) mayRevoke(ctx context.Context, s *signed, cert *x509.Certificate) error {
-	return e.view(ctx, func(r store.Reader) error {
-		if rec, err := e.cert(r, cert.SerialNumber); err == nil && rec.Account == s.account.ID && bytes.Equal(rec.DER, cert.Raw) {
-			return nil
-		}
-		open := map[identifier]bool{}
-		for _, name := range cert.DNSNames {
-			open[identifier{acme.TypeDNS, strings.ToLower(name)}] = true
-		}
-		for _, ip := range cert.IPAddresses {
-			open[identifier{acme.TypeIP, ip.String()}] = true
-		}
-		refused := acme.Errorf(acme.Unauthorized, "the account has neither ordered the certificate nor proved control of its names")
-		if len(open) == 0 || len(cert.EmailAddresses)+len(cert.URIs) > 0 {
-			return refused
-		}
-		for entry, err := range r.Scan(store.Under(e.key(kindACME, "auth", s.account.ID))) {
-			if err != nil {
-				return err
-			}
-			a, err := store.GetJSON[authorization](r, entry.Key)
-			if err != nil {
-				return err
-			}
-			if a.current(s.call.Now) != statusValid {
-				continue
-			}
-			if a.Wildcard {
-				a.Identifier.Value = "*." + a.Identifier.Value
-			}
-			delete(open, a.Identifier)
-		}
-		if len(open) > 0 {
-			return refused
-		}
-		return nil
-	})
-}
-
-// tidyACME removes orders and authorisations that have ended, and accounts that
-// have had none for long.
-func (e *Engine) tidyACME(tx store.Txn, s *tidyState) (string, error) {
-	now := e.host.Clock.Now()
-	return e.page(tx, s, store.Under(e.key(kindACME)), func(row store.Entry) error {
-		parts, err := row.Key.Parts()
-		if err != nil {
-			return err
-		}
-		switch parts[0] {
-		case "order":
-			o, err := store.GetJSON[acmeOrder](tx, row.Key)
-			if err != nil || now.Before(o.Expires.Add(s.Options.SafetyBuffer.D())) {
-				return nil //nolint:nilerr // a row that cannot be read is kept
-			}
-			s.Orders++
-			return tx.Delete(row.Key)
-		case "auth":
-			a, err := store.GetJSON[authorization](tx, row.Key)
-			if err != nil || now.Before(a.Expires.Add(s.Options.SafetyBuffer.D())) {
-				return nil //nolint:nilerr // as above
-			}
-			return tx.Delete(row.Key)
-		case "account":
-			return e.tidyAccount(tx, s, row.Key, now)
-		}
-		return nil
-	})
-}
-
-func (e *Engine) tidyAccount(tx store.Txn, s *tidyState, key store.Key, now time.Time) error {
-	a, err := store.GetJSON[account](tx, key)
-	if err != nil || now.Before(a.Created.Add(s.Options.AccountBuffer.D())) {
-		return nil //nolint:nilerr // a row that cannot be read is kept
-	}
-	rng := store.Under(e.key(kindACME, "order", a.ID))
-	rng.Limit = 1
-	for _, err := range tx.Scan(rng) {
-		return err // it has orders
-	}
-	thumb, err := acme.Thumbprint(&a.Key)
-	if err != nil {
-		return err
-	}
-	s.Accounts++
-	if err := tx.Delete(e.key(kindACME, "thumb", thumb)); err != nil {
-		return err
-	}
-	return tx.Delete(key)
 }
