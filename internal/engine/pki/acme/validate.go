@@ -1,9 +1,9 @@
 package acme
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/subtle"
 	"crypto/subtle"
 	"crypto/tls"
 	"crypto/x509"
@@ -280,7 +280,7 @@ func provesControl(cert *x509.Certificate, c Challenge) bool {
 		}
 		var digest []byte
 		rest, err := asn1.Unmarshal(ext.Value, &digest)
-		return ext.Critical && err == nil && len(rest) == 0 && bytes.Equal(digest, sum[:])
+		return ext.Critical && err == nil && len(rest) == 0 && subtle.ConstantTimeCompare(digest, sum[:]) == 1
 	}
 	return false
 }
