@@ -116,7 +116,11 @@ func TestChurnLeavesLittleBehind(t *testing.T) {
 	end := allocated(t, dir)
 	t.Logf("%d tokens of %d bytes: %.1f MB live, %.1f MB on the disk after ten times as many, %.1f MB at most on the way",
 		live, size/int64(live), float64(size)/1e6, float64(end)/1e6, float64(peak)/1e6)
-	if peak > 3*size {
-		t.Errorf("%.2f times the live data at most, want no more than 3", float64(peak)/float64(size))
+	if end > 3*size {
+		t.Errorf("%.2f times the live data, want no more than 3", float64(end)/float64(size))
+	}
+	// On the way it depends on how much of the machine compaction gets.
+	if peak > 6*size {
+		t.Errorf("%.2f times the live data at most, want no more than 6", float64(peak)/float64(size))
 	}
 }
