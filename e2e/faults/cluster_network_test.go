@@ -99,8 +99,8 @@ func TestDisturbed(t *testing.T) {
 		began := clock.System{}.Now()
 		c.writable(15 * time.Second)
 		t.Logf("%s: %d writes acknowledged meanwhile, all nodes well %v later", d.name, during, clock.System{}.Now().Sub(began))
-		if d.writes && during < 50 {
-			t.Errorf("%s: only %d writes were acknowledged in %v", d.name, during, d.lasts)
+		if d.writes && during == 0 {
+			t.Errorf("%s: no write was acknowledged in %v", d.name, d.lasts)
 		}
 		if t.Failed() {
 			break
